@@ -1,0 +1,48 @@
+# roambridge: every command a newcomer needs. `make help` explains them.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench lock clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "roambridge needs Python 3.11, 3.12 or 3.13; this is %d.%d (make PYTHON=python3.12 ...)" % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) from requirements.lock ..."
+	@$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+install: $(STAMP) ## .venv from the lock file, with .venv/bin/roambridge
+
+demo: $(STAMP) ## one roaming story with real sockets and HTTP, then the addresses to look at (ONCE=1 exits)
+	@$(BIN)/python -m ocpi_bridge.demo $(if $(ONCE),--once)
+
+test: $(STAMP) ## the tests (PostgreSQL ones run where a server or its binaries are found)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## style, types and import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## rewrite the code in the house style
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## CPU per message beside the ocpp library's own server
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+lock: ## pin everything again (needs uv on the path)
+	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" -o requirements.lock
+
+clean: ## remove what the other commands made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache data
