@@ -1,0 +1,246 @@
+"""One database, written in short transactions: SQLite by one writer at a time, PostgreSQL by many."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, DateTime, Dialect, Engine, Text, TypeDecorator, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import QueuePool
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import UserDefinedType
+
+# ---- types that keep what SQLite would lose -------------------------------------------------------------------------
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware moment, stored and returned in UTC; a naive one is refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime has no place in the database")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Money(TypeDecorator[Decimal]):
+    """A Decimal with every digit it had, as text: SQLite's NUMERIC is a float."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:
+        return None if value is None else format(value, "f")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Decimal | None:
+        return None if value is None else Decimal(value)
+
+
+class Plain(TypeDecorator[str]):
+    """Text without NUL, which PostgreSQL cannot hold and chargers do send (D03)."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value.replace("\x00", "") if value is not None and "\x00" in value else value
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value as text, the same on both databases; a NUL inside travels as its escape."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else orjson.dumps(value, default=str).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else orjson.loads(value)
+
+
+class TransactionId(UserDefinedType[int]):
+    """PostgreSQL's xid8: which database transaction wrote a row. SQLite, with one writer, needs none and holds 0."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "XID8"
+
+
+@compiles(TransactionId, "sqlite")
+def _transaction_id_on_sqlite(*_: Any, **__: Any) -> str:
+    return "BIGINT"
+
+
+class current_transaction(FunctionElement[int]):
+    """The id of the running database transaction."""
+
+    inherit_cache = True
+
+
+@compiles(current_transaction)
+def _current_transaction(*_: Any, **__: Any) -> str:
+    return "pg_current_xact_id()"
+
+
+@compiles(current_transaction, "sqlite")
+def _current_transaction_on_sqlite(*_: Any, **__: Any) -> str:
+    return "0"
+
+
+# ---- the engines ----------------------------------------------------------------------------------------------------
+
+SQLITE_BUSY_TIMEOUT_S = 20
+POSTGRES_IDLE_LIMIT_MS = 60_000  # a forgotten open transaction would stall every journal cursor
+POOL_SIZE = 8
+
+
+class Database:
+    """The engines of one process.
+
+    `url` is the operator's (`sqlite:///file`, `postgresql://...`). On SQLite the message log lives in `message_log` beside
+    it, so that a frame written to the log never waits for a transaction, nor the other way round; on PostgreSQL both are
+    one database.
+    """
+
+    def __init__(self, url: str, *, message_log: Path | None = None) -> None:
+        parsed = make_url(url)
+        self.sqlite = parsed.get_backend_name() == "sqlite"
+        self._lock = threading.Lock()
+        self._log_lock = threading.Lock()
+        if self.sqlite:
+            self.engine = _sqlite(url)
+            beside = message_log or _beside(parsed.database)
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            self.log_engine = _sqlite(f"sqlite:///{beside}")
+        else:
+            self.engine = _postgres(parsed.set(drivername="postgresql+psycopg"))
+            self.log_engine = self.engine
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that may write; committed at the end, rolled back by an exception.
+
+        Writers of one process take turns on SQLite here, by a lock: its own busy handler sleeps up to 100 ms.
+        """
+        if self.sqlite:
+            with self._lock, self.engine.connect() as connection:
+                connection.info["immediate"] = True
+                try:
+                    with connection.begin():
+                        yield connection
+                finally:
+                    connection.info.pop("immediate", None)
+        else:
+            with self.engine.begin() as connection:
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent look; nothing written here is kept."""
+        with self.engine.connect() as connection:
+            if not self.sqlite:
+                connection = connection.execution_options(postgresql_readonly=True)
+            yield connection
+            connection.rollback()
+
+    @contextmanager
+    def write_log(self) -> Iterator[Connection]:
+        """As `write`, on the message log."""
+        if self.sqlite:
+            with self._log_lock, self.log_engine.connect() as connection:
+                connection.info["immediate"] = True
+                try:
+                    with connection.begin():
+                        yield connection
+                finally:
+                    connection.info.pop("immediate", None)
+        else:
+            with self.log_engine.begin() as connection:
+                yield connection
+
+    def next_numbers(self, connection: Connection, count: int) -> Sequence[int]:
+        """`count` unused transaction numbers: positive, unique in the fleet (C05).
+
+        PostgreSQL has a sequence; on SQLite the caller holds the only write transaction and transactions are never deleted.
+        """
+        if self.sqlite:
+            last = connection.execute(text("SELECT coalesce(max(number), 0) FROM transactions")).scalar_one()
+            return range(last + 1, last + 1 + count)
+        rows = connection.execute(
+            text("SELECT nextval('transaction_numbers') FROM generate_series(1, :count)"), {"count": count}
+        )
+        return [int(number) for (number,) in rows]
+
+    def dispose(self) -> None:
+        self.engine.dispose()
+        if self.log_engine is not self.engine:
+            self.log_engine.dispose()
+
+
+def _beside(database: str | None) -> Path:
+    if not database or database == ":memory:":
+        raise ValueError("SQLite needs a file: sqlite:///roambridge.db")
+    path = Path(database)
+    return path.with_name(f"{path.stem}-messages{path.suffix or '.db'}")
+
+
+def _sqlite(url: str) -> Engine:
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=POOL_SIZE,
+        max_overflow=32,
+        connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_TIMEOUT_S},
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves: the driver's own would be DEFERRED
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"busy_timeout={SQLITE_BUSY_TIMEOUT_S * 1000}",
+            "cache_size=-32000",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("immediate") else "BEGIN")
+
+    return engine
+
+
+def _postgres(url: Any) -> Engine:
+    return create_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=32,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args={
+            "connect_timeout": 10,
+            "options": f"-c timezone=UTC -c idle_in_transaction_session_timeout={POSTGRES_IDLE_LIMIT_MS}",
+        },
+    )
