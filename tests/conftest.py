@@ -1,0 +1,226 @@
+"""Every test that asks for a database gets a fresh one, on SQLite and on a PostgreSQL cluster that is ours to kill."""
+
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+import crud.models  # noqa: F401  (its tables belong to the same metadata)
+from csms.database import Database
+from csms.models import Base, LogBase
+
+START_LIMIT_S = 60
+INITDB = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
+# Nothing survives the session, so nothing is made durable. No autovacuum: its snapshots would hold back journal cursors.
+CLUSTER_SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+}
+# The server ends with this shell's standard input, so also when pytest itself was killed.
+LEASH = '"$@" & server=$!; read -r _; kill -QUIT $server; wait $server'
+
+_numbers = itertools.count()
+
+
+# ---- what tests ask for ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    """The two databases that everything must work on."""
+    return str(request.param)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A SQLite database that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'roambridge.db'}"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """An empty PostgreSQL database."""
+    with _fresh_database(postgres_server, template="template0") as url:
+        yield url
+
+
+@pytest.fixture
+def empty_url(dialect: str, request: pytest.FixtureRequest) -> str:
+    """The URL of a database without tables, on each of the two."""
+    return str(request.getfixturevalue("sqlite_url" if dialect == "sqlite" else "postgres_url"))
+
+
+@pytest.fixture
+def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with all tables and no rows, on each of the two."""
+    if dialect == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        for file in template.iterdir():
+            shutil.copy(file, tmp_path / file.name)
+        yield f"sqlite:///{tmp_path / 'roambridge.db'}"
+    else:
+        server = request.getfixturevalue("postgres_server")
+        with _fresh_database(server, template=request.getfixturevalue("postgres_template")) as url:
+            yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A database with all tables and no rows, on each of the two."""
+    database = Database(database_url)
+    yield database
+    database.dispose()
+
+
+# ---- templates, made once a session ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    _create_tables(f"sqlite:///{folder / 'roambridge.db'}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> Iterator[str]:
+    with _fresh_database(postgres_server, template="template0") as url:
+        _create_tables(url)
+        yield str(make_url(url).database)
+
+
+def _create_tables(url: str) -> None:
+    database = Database(url)
+    Base.metadata.create_all(database.engine)
+    LogBase.metadata.create_all(database.log_engine)
+    database.dispose()
+
+
+# ---- PostgreSQL -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A server's maintenance database: of ROAMBRIDGE_TEST_POSTGRES, else of a cluster of this process."""
+    given = os.environ.get("ROAMBRIDGE_TEST_POSTGRES")
+    if given:
+        yield given
+        return
+    binaries = _binaries()
+    if binaries is None:
+        reason = "no PostgreSQL: neither ROAMBRIDGE_TEST_POSTGRES nor initdb on PATH or in /usr/lib/postgresql"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    home = Path(tempfile.mkdtemp(prefix="rbpg-"))  # short: the path of a unix socket has at most 107 bytes
+    try:
+        with _cluster(binaries, home) as url:
+            yield url
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _binaries() -> Path | None:
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    on_path = shutil.which("initdb")
+    found = [Path(on_path).resolve()] if on_path else versions[-1:]
+    return found[0].parent if found else None
+
+
+class _cluster:
+    """A running cluster in `home`, on a unix socket there; initdb refuses root, so root becomes somebody else."""
+
+    def __init__(self, binaries: Path, home: Path) -> None:
+        self._binaries = binaries
+        self._home = home
+        self._user = _unprivileged() if os.geteuid() == 0 else None
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> str:
+        if self._user is not None:
+            os.chown(self._home, self._user.pw_uid, self._user.pw_gid)
+        self._run([str(self._binaries / "initdb"), *INITDB, "-D", str(self._home / "data")]).communicate(
+            timeout=START_LIMIT_S
+        )
+        settings = CLUSTER_SETTINGS | {"unix_socket_directories": str(self._home)}
+        flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        postgres = [str(self._binaries / "postgres"), "-D", str(self._home / "data"), *flags]
+        self._server = self._run(["sh", "-c", LEASH, "sh", *postgres])
+        url = f"postgresql://postgres@/postgres?host={self._home}"
+        self._wait_for(url)
+        return url
+
+    def __exit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.communicate(timeout=START_LIMIT_S)  # closes its standard input
+
+    def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
+        user = self._user
+        with (self._home / "log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=self._home,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                user=None if user is None else user.pw_uid,
+                group=None if user is None else user.pw_gid,
+                extra_groups=None if user is None else [],
+                start_new_session=True,  # an interrupt at the keyboard is pytest's to handle
+            )
+
+    def _wait_for(self, url: str) -> None:
+        deadline = time.monotonic() + START_LIMIT_S
+        while True:
+            try:
+                psycopg.connect(url, connect_timeout=5).close()
+                return
+            except psycopg.OperationalError as error:
+                assert self._server is not None
+                if self._server.poll() is not None or time.monotonic() > deadline:
+                    log = (self._home / "log").read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"PostgreSQL did not start: {log}") from error
+                time.sleep(0.02)
+
+
+def _unprivileged() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise RuntimeError("running as root, and there is neither a user postgres nor nobody to run PostgreSQL as")
+
+
+class _fresh_database:
+    """A new database copied from `template`; dropped at the end, whoever is still connected."""
+
+    def __init__(self, server: str, *, template: str) -> None:
+        self._server = server
+        self._template = template
+        self._name = f"roambridge_test_{os.getpid()}_{next(_numbers)}"
+
+    def __enter__(self) -> str:
+        self._execute(f'CREATE DATABASE "{self._name}" TEMPLATE "{self._template}"')
+        return make_url(self._server).set(database=self._name).render_as_string(hide_password=False)
+
+    def __exit__(self, *_: object) -> None:
+        self._execute(f'DROP DATABASE IF EXISTS "{self._name}" WITH (FORCE)')
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(self._server, autocommit=True) as connection:
+            connection.execute(statement)
