@@ -1,0 +1,70 @@
+"""Who is asking and what they sent: set at the edge for each OCPI request, because py_ocpi hands crud only a token."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Literal
+
+Party = tuple[str, str]  # (country_code, party_id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PresentedToken:
+    """One reading of an Authorization header (TR-06). `is_raw`: the text as it stood, not Base64-decoded; it may match only
+    a partner whose `accept_raw_token` is set (TR-05)."""
+
+    token: str
+    is_raw: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """The calling platform, known from its token alone (TR-09).
+
+    `token_state`: "A" may use versions and credentials only (TR-08), "C" everything. `roles`: (country_code, party_id,
+    role) of its credentials, empty before registration. `our_party`: the party of ours that answers it when it names none.
+    """
+
+    partner_id: int
+    name: str
+    token_state: Literal["A", "C"]
+    our_party: Party
+    roles: tuple[tuple[str, str, str], ...] = ()
+    accept_raw_token: bool = False
+
+    def speaks_for(self, country_code: str, party_id: str) -> bool:
+        """Is this party one of the caller's roles? Compared without case (TY-04, TR-23)."""
+        wanted = (country_code.casefold(), party_id.casefold())
+        return any((country.casefold(), party.casefold()) == wanted for country, party, _ in self.roles)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IncomingRequest:
+    """What py_ocpi does not hand on. `to_party`: the party of ours named in the routing headers, as we spell it; None when
+    the caller addresses the platform, which means all our parties (RT-11). `from_party` as the caller wrote it.
+    `body`: the parsed JSON, untouched: in a PATCH a null clears the field, an absent field stays."""
+
+    method: str
+    request_id: str
+    correlation_id: str
+    to_party: Party | None = None
+    from_party: Party | None = None
+    body: object = None
+
+
+class Refusal(Exception):
+    """The domain's word for "no", turned into the OCPI envelope at the edge.
+
+    `http_status` 200 with a 2xxx or 3xxx `status_code` for a request that was understood (TR-19); `data` may tell the
+    caller which field is wrong (TR-29).
+    """
+
+    def __init__(self, http_status: int, status_code: int, message: str, data: object = None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.status_code = status_code
+        self.message = message
+        self.data = data
+
+
+current_caller: ContextVar[Caller] = ContextVar("current_caller")
+current_request: ContextVar[IncomingRequest] = ContextVar("current_request")
