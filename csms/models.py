@@ -364,12 +364,12 @@ class MeterSampleRow(Base):
     digest: Mapped[str]
     energy_mwh: Mapped[Big | None]
     late: Mapped[bool]  # after the transaction ended (E04)
-    values: Mapped[JsonValue] = mapped_column("sampled_values")
+    samples: Mapped[str]  # JSON of events.MeterSample, encoded once
     raw: Mapped[str | None]
     __table_args__ = (
         PrimaryKeyConstraint("received_at", "event_id"),
         Index("ix_meter_samples_transaction", "transaction_id", "received_at"),
-        Index("ix_meter_samples_digest", "station_id", "digest"),
+        Index("ix_meter_samples_digest", "digest"),
     )
 
 

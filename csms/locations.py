@@ -1,0 +1,242 @@
+"""Sites and their EVSEs: what a charger's status means for who may charge there, and what a session keeps of its place."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, select, update
+
+from csms.batch import Batch
+from csms.clock import SKEW_LIMIT
+from csms.events import Ack, ConnectorStatus, ConnectorStatusReported
+from csms.journal import Fact, FactType
+from csms.models import Connector, Evse, Location, Station, Tariff
+
+
+class Availability(StrEnum):
+    """What an EVSE is to somebody who wants to charge."""
+
+    AVAILABLE = "available"  # a session can be started; with a plug already in it too
+    OCCUPIED = "occupied"
+    RESERVED = "reserved"
+    UNAVAILABLE = "unavailable"
+    FAULTED = "faulted"
+    UNKNOWN = "unknown"  # offline, or never heard of
+    REMOVED = "removed"
+
+
+AVAILABILITY: dict[ConnectorStatus, Availability] = {
+    ConnectorStatus.AVAILABLE: Availability.AVAILABLE,
+    ConnectorStatus.PREPARING: Availability.AVAILABLE,
+    ConnectorStatus.CHARGING: Availability.OCCUPIED,
+    ConnectorStatus.SUSPENDED_EV: Availability.OCCUPIED,
+    ConnectorStatus.SUSPENDED_EVSE: Availability.OCCUPIED,
+    ConnectorStatus.FINISHING: Availability.OCCUPIED,
+    ConnectorStatus.RESERVED: Availability.RESERVED,
+    ConnectorStatus.UNAVAILABLE: Availability.UNAVAILABLE,
+    ConnectorStatus.FAULTED: Availability.FAULTED,
+}
+
+
+def availability(evse: Any, *, station_offline: bool) -> Availability:
+    """Of an Evse row. `station_offline` is Station.offline_told: short reconnects change nothing (LO-63)."""
+    if evse.removed:
+        return Availability.REMOVED
+    if station_offline or evse.status is None:
+        return Availability.UNKNOWN
+    return AVAILABILITY[ConnectorStatus(evse.status)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a transaction takes place: rows as they are now; any but the EVSE may be None."""
+
+    location: Row[Any]
+    evse: Row[Any]
+    connector: Row[Any] | None
+    tariff: Row[Any] | None
+
+    def max_power_w(self) -> int | None:
+        return None if self.connector is None else max_power_w(self.connector._mapping)
+
+
+PHASES = {"AC_1_PHASE": 1, "AC_2_PHASE": 2, "AC_2_PHASE_SPLIT": 2, "AC_3_PHASE": 3, "DC": 1}
+
+
+def max_power_w(connector: Mapping[str, Any]) -> int | None:
+    """What the connector can deliver, by its stated power or else volts x amperes x phases."""
+    stated: int | None = connector.get("max_electric_power")
+    if stated:
+        return stated
+    phases = PHASES.get(connector["power_type"], 1)
+    return int(connector["max_voltage"]) * int(connector["max_amperage"]) * phases or None
+
+
+class Locations:
+    """The status of EVSEs, and the places of transactions, within a batch."""
+
+    def load_statuses(self, batch: Batch, events: Sequence[ConnectorStatusReported]) -> None:
+        """The EVSEs of the stations that report, locked in the order of their ids."""
+        self._evses: dict[tuple[str, int], dict[str, Any]] = {}
+        stations = sorted({event.station_id for event in events})
+        if not stations:
+            return
+        query = select(Evse.__table__).where(Evse.station_id.in_(stations)).order_by(Evse.id).with_for_update()
+        for row in batch.connection.execute(query):
+            self._evses[row.station_id, row.evse] = dict(row._mapping)
+
+    def status(self, batch: Batch, event: ConnectorStatusReported) -> Ack:
+        """C03: the newest status by its own time wins; one that would go back in time is logged and no more."""
+        at = event.occurred_at
+        if at is None or abs(at - event.received_at) > SKEW_LIMIT:
+            at = event.received_at
+        if event.evse == 0:
+            changes = {"status": event.status.value, "error_code": event.error_code}
+            batch.update(Station, "station_id", event.station_id, changes)
+            return Ack()
+        evse = self._evses.get((event.station_id, event.evse))
+        if evse is None or (evse["status_at"] is not None and at < evse["status_at"]):
+            return Ack()
+        before = _availability(evse["removed"], evse["status"])
+        told = {
+            "status": event.status.value,
+            "status_at": at,
+            "error_code": event.error_code,
+            "vendor_error_code": event.vendor_error_code,
+        }
+        changed = any(evse[name] != value for name, value in told.items() if name != "status_at")
+        evse |= told
+        if before is not _availability(evse["removed"], evse["status"]):
+            touch(batch, evse, event.received_at)
+        batch.update(Evse, "id", evse["id"], {**told, "last_updated": evse["last_updated"]})
+        if changed:
+            batch.fact(FactType.EVSE_STATUS, str(evse["id"]), event, status=event.status.value)
+        return Ack()
+
+
+def _availability(removed: bool, status: str | None) -> Availability:
+    if removed:
+        return Availability.REMOVED
+    return Availability.UNKNOWN if status is None else AVAILABILITY[ConnectorStatus(status)]
+
+
+def touch(batch: Batch, evse: dict[str, Any], now: datetime) -> None:
+    """An EVSE changed for those who look: its time and its site's rise, and never fall (LO-04, PU-14)."""
+    evse["last_updated"] = max(evse["last_updated"], now)
+    batch.update(Location, "id", evse["location_row"], {"last_updated": evse["last_updated"]})
+
+
+def touch_stations(connection: Connection, station_ids: Iterable[str], now: datetime) -> list[Fact]:
+    """All EVSEs of these stations look different now (lost, or back): raise their times, and say so."""
+    query = (
+        update(Evse)
+        .where(Evse.station_id.in_(list(station_ids)), Evse.removed.is_(False), Evse.last_updated < now)
+        .values(last_updated=now)
+        .returning(Evse.id, Evse.__table__.c.location_row, Evse.station_id)
+    )
+    touched = connection.execute(query).all()
+    if touched:
+        sites = sorted({row.location_row for row in touched})
+        connection.execute(
+            update(Location).where(Location.id.in_(sites), Location.last_updated < now).values(last_updated=now)
+        )
+    return [Fact(type=FactType.EVSE_STATUS, subject=str(row.id), station_id=row.station_id) for row in touched]
+
+
+def places(connection: Connection, spots: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Place]:
+    """The places of (station_id, evse number), with the first connector and the tariff that is in force on it."""
+    wanted = set(spots)
+    if not wanted:
+        return {}
+    evses = {
+        (row.station_id, row.evse): row
+        for row in connection.execute(
+            select(Evse.__table__).where(Evse.station_id.in_({station for station, _ in wanted}))
+        )
+        if (row.station_id, row.evse) in wanted
+    }
+    if not evses:
+        return {}
+    sites = {
+        row.id: row
+        for row in connection.execute(
+            select(Location.__table__).where(Location.id.in_({evse.location_row for evse in evses.values()}))
+        )
+    }
+    query = (
+        select(Connector.__table__)
+        .where(Connector.__table__.c.evse_row.in_({evse.id for evse in evses.values()}), Connector.removed.is_(False))
+        .order_by(Connector.position.desc())
+    )
+    connectors = {row.evse_row: row for row in connection.execute(query)}  # the lowest position stays
+    tariffs = _tariffs(connection, connectors.values())
+    return {
+        spot: Place(
+            location=(site := sites[evse.location_row]),
+            evse=evse,
+            connector=(connector := connectors.get(evse.id)),
+            tariff=_tariff(tariffs, site, connector),
+        )
+        for spot, evse in evses.items()
+    }
+
+
+def _tariffs(connection: Connection, connectors: Iterable[Row[Any]]) -> dict[tuple[str, str, str], Row[Any]]:
+    keys = {tariff_id.casefold() for connector in connectors for tariff_id in connector.tariff_ids or ()}
+    if not keys:
+        return {}
+    query = select(Tariff.__table__).where(
+        and_(Tariff.tariff_key.in_(keys), Tariff.current.is_(True), Tariff.removed.is_(False))
+    )
+    return {(row.country_code, row.party_id, row.tariff_key): row for row in connection.execute(query)}
+
+
+def _tariff(
+    tariffs: Mapping[tuple[str, str, str], Row[Any]], site: Row[Any], connector: Row[Any] | None
+) -> Row[Any] | None:
+    """The regular tariff of the connector: its first that exists. Which of several applies is decided with restrictions."""
+    for tariff_id in (connector.tariff_ids or ()) if connector is not None else ():
+        if found := tariffs.get((site.country_code, site.party_id, tariff_id.casefold())):
+            return found
+    return None
+
+
+LOCATION_FIELDS = (
+    "country_code",
+    "party_id",
+    "location_id",
+    "name",
+    "address",
+    "city",
+    "postal_code",
+    "state",
+    "country",
+    "latitude",
+    "longitude",
+    "time_zone",
+)
+CONNECTOR_FIELDS = (
+    "connector_id",
+    "standard",
+    "format",
+    "power_type",
+    "max_voltage",
+    "max_amperage",
+    "max_electric_power",
+)
+TOKEN_FIELDS = ("uid", "type", "contract_id", "country_code", "party_id", "issuer")
+
+
+def snapshot(place: Place | None, token: Row[Any] | None) -> dict[str, Any]:
+    """What a transaction keeps of the moment it started (CD-13): later changes of site, tariff or card do not reach it."""
+    connector = place.connector if place else None
+    tariff = place.tariff if place else None
+    return {
+        "location": {name: getattr(place.location, name) for name in LOCATION_FIELDS} if place else None,
+        "evse": {"uid": place.evse.uid, "evse_id": place.evse.evse_id} if place else None,
+        "connector": {name: getattr(connector, name) for name in CONNECTOR_FIELDS} if connector is not None else None,
+        "token": {name: getattr(token, name) for name in TOKEN_FIELDS} if token is not None else None,
+        "tariff": {"tariff_id": tariff.tariff_id, "version": tariff.version} if tariff is not None else None,
+    }

@@ -1,0 +1,124 @@
+"""Cards and their owners: one row for each (owner, uid, type), found by what a charger makes of the uid."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, and_, insert, select, update
+
+from csms.journal import Fact, FactType, append
+from csms.models import OWN, Token
+
+UNPRINTABLE = frozenset(
+    {"Cc", "Cf", "Cs", "Co", "Cn"}
+)  # C0, C1, BOM and zero-width characters, and what is no character
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRecord:
+    """A card as its owner describes it. `owner_id` 0 is the operator; `last_updated` is the owner's own time."""
+
+    owner_id: int = OWN
+    country_code: str
+    party_id: str
+    uid: str
+    type: str = "RFID"
+    contract_id: str
+    visual_number: str | None = None
+    issuer: str
+    group_id: str | None = None
+    valid: bool
+    whitelist: str = "ALWAYS"
+    expires_at: datetime | None = None
+    exempt: bool = False
+    language: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    last_updated: datetime
+
+
+def normalize(raw: str) -> str:
+    """The key by which cards are compared: opaque, case-insensitive, without what cannot be printed (D01, D03).
+
+    Spaces inside are kept; nothing is read as hex, nothing is cut. Empty when nothing printable is left.
+    """
+    if raw.isascii() and raw.isprintable():
+        return raw.strip().casefold()
+    return "".join(c for c in raw if unicodedata.category(c) not in UNPRINTABLE).strip().casefold()
+
+
+def masked(id_token: str) -> str:
+    """What a log may show of a card."""
+    return f"{id_token[:2]}…{id_token[-2:]}" if len(id_token) > 6 else "…"
+
+
+def by_key(connection: Connection, keys: Sequence[str]) -> dict[str, list[Row[Any]]]:
+    """All cards with these keys, of every owner, in order of their ids."""
+    found: dict[str, list[Row[Any]]] = {}
+    if keys:
+        query = select(Token.__table__).where(Token.uid_key.in_(keys)).order_by(Token.id)
+        for row in connection.execute(query):
+            found.setdefault(row.uid_key, []).append(row)
+    return found
+
+
+def find(
+    connection: Connection, *, owner_id: int, country_code: str, party_id: str, uid: str, type: str = "RFID"
+) -> Row[Any] | None:
+    """The card with this key of its owner (TK-01), case-insensitively; None when there is none."""
+    query = select(Token.__table__).where(_is(owner_id, country_code, party_id, uid, type))
+    return connection.execute(query).one_or_none()
+
+
+def put(connection: Connection, record: TokenRecord, now: datetime) -> Literal["created", "updated", "stale"]:
+    """Create or replace. Equal data changes nothing and tells nobody; an older `last_updated` than the stored one is
+    "stale": acknowledged, not applied (TK-07)."""
+    values = _values(record)
+    known = find(
+        connection,
+        owner_id=record.owner_id,
+        country_code=record.country_code,
+        party_id=record.party_id,
+        uid=record.uid,
+        type=record.type,
+    )
+    if known is None:
+        inserted = connection.execute(insert(Token).values(**values, created_at=now).returning(Token.id)).scalar_one()
+        append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(inserted))], now=now)
+        return "created"
+    if record.last_updated < known.last_updated:
+        return "stale"
+    if any(getattr(known, column) != value for column, value in values.items()):
+        connection.execute(update(Token).where(Token.id == known.id).values(**values))
+        append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(known.id))], now=now)
+    return "updated"
+
+
+def block(connection: Connection, uid: str, now: datetime) -> int:
+    """Make the operator's own cards with this uid invalid; returns how many there were."""
+    query = (
+        update(Token)
+        .where(Token.owner_id == OWN, Token.uid_key == normalize(uid))
+        .values(valid=False, last_updated=now)
+        .returning(Token.id)
+    )
+    blocked = connection.execute(query).scalars().all()
+    append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(row)) for row in blocked], now=now)
+    return len(blocked)
+
+
+def _values(record: TokenRecord) -> dict[str, Any]:
+    values = {name: getattr(record, name) for name in TokenRecord.__dataclass_fields__}
+    values["country_code"], values["party_id"] = record.country_code.upper(), record.party_id.upper()
+    return values | {"uid_key": normalize(record.uid)}
+
+
+def _is(owner_id: int, country_code: str, party_id: str, uid: str, type: str) -> Any:
+    return and_(
+        Token.owner_id == owner_id,
+        Token.country_code == country_code.upper(),
+        Token.party_id == party_id.upper(),
+        Token.uid_key == normalize(uid),
+        Token.type == type,
+    )
