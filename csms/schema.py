@@ -1,0 +1,70 @@
+"""The schema is the newest before anything reads a table, from a checkout and from an installed wheel alike."""
+
+from pathlib import Path
+from typing import Any
+
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+
+from alembic import command
+from csms.database import Database
+
+VERSION_TABLES = {"main": "alembic_version", "message_log": "alembic_version_messages"}
+LOCK_KEY = 0x726F616D  # "roam": one migration at a time in a PostgreSQL database
+LOCK_LIMIT_S = 120
+
+
+class SchemaError(Exception):
+    """The database cannot be brought to our schema; the text says why."""
+
+
+def migrate(url: str, *, message_log: Path | None = None) -> list[str]:
+    """Bring the database at `url` to the newest schema, as `Database(url, message_log=...)` names it.
+
+    Returns what was applied, as "0001 (main)"; empty when it was the newest already. Two processes may do this at once: one
+    waits for the other. Two threads may not: alembic keeps its context in a module. A migration that fails leaves its
+    database as it was.
+    """
+    database = Database(url, message_log=message_log)
+    try:
+        applied: list[str] = []
+        with database.write() as connection:
+            _upgrade(connection, "main", applied)
+        with database.write_log() as connection:
+            _upgrade(connection, "message_log", applied)
+    finally:
+        database.dispose()
+    return applied
+
+
+def scripts() -> Path:
+    """Where the migrations are: packed into the wheel beside this module, or `alembic` at the root of a checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "migrations", here.parent / "alembic"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise SchemaError(f"this installation lacks its migrations (looked in {here / 'migrations'})")
+
+
+def _upgrade(connection: Connection, target: str, applied: list[str]) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_LIMIT_S}s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+
+    def on_version_apply(*, step: Any, **_: Any) -> None:
+        applied.extend(f"{revision} ({target})" for revision in step.up_revision_ids)
+
+    config = Config()
+    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes.update(
+        connection=connection,
+        target=target,
+        version_table=VERSION_TABLES[target],
+        on_version_apply=on_version_apply,
+    )
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise SchemaError(f"the {target} schema cannot be migrated, is it from a newer version? {error}") from error
