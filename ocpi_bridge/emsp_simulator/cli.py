@@ -1,0 +1,120 @@
+"""`roambridge emsp`: a simulated partner in the terminal, which tells what it receives as it comes."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ocpi_bridge.emsp_simulator.answers import Answer
+from ocpi_bridge.emsp_simulator.book import Fault, Party, Received
+from ocpi_bridge.emsp_simulator.cpo import CpoRefused
+from ocpi_bridge.emsp_simulator.judge import place
+from ocpi_bridge.emsp_simulator.simulator import EmspSimulator
+
+app = typer.Typer(help="The recording, faulty OCPI 2.2.1 partner.", no_args_is_help=True)
+
+# What is worth telling of a body, by module.
+TOLD = {
+    "locations": ("name", "uid", "status"),
+    "sessions": ("status", "kwh", "total_cost"),
+    "cdrs": ("id", "total_energy", "total_cost"),
+    "tariffs": ("id", "currency"),
+    "commands": ("result",),
+    "tokens": ("location_id", "evse_uids"),
+}
+
+
+@app.callback()
+def emsp() -> None:
+    """The recording, faulty OCPI 2.2.1 partner."""
+
+
+@app.command()
+def run(
+    listen: Annotated[str, typer.Option(help="HOST:PORT to serve on; port 0 takes a free one.")] = "127.0.0.1:8100",
+    party: Annotated[str, typer.Option(help="Our country code and party id, as NL-MSP.")] = "NL-MSP",
+    name: Annotated[str, typer.Option(help="Our business name.")] = "Example eMSP",
+    public_url: Annotated[str | None, typer.Option(help="Our address as the CPO sees it, when it differs.")] = None,
+    strict: Annotated[bool, typer.Option(help="Refuse with 2001 what is otherwise only complained of.")] = False,
+    register: Annotated[str | None, typer.Option(help="VERSIONS_URL of a CPO to register at.")] = None,
+    token: Annotated[str | None, typer.Option(help="The CPO's token A for --register.")] = None,
+    issue: Annotated[list[str] | None, typer.Option(help="UID of a card to issue; pushed after --register.")] = None,
+) -> None:
+    """Serve until interrupted, and tell what comes in. Without --register, prints what a CPO needs to register here."""
+    if (register is None) is not (token is None):
+        raise typer.BadParameter("--register and --token belong together")
+    host, port = _address(listen)
+    console = Console(highlight=False)
+    emsp = EmspSimulator(_party(party), host, port, name=name, strict=strict, public_url=public_url)
+    emsp.watch = lambda request, answer: console.print(line(request, answer, emsp))
+    try:
+        asyncio.run(_serve(emsp, console, register, token, issue or []))
+    except KeyboardInterrupt:
+        console.print("Bye.")
+    except (CpoRefused, httpx.HTTPError, OSError) as error:
+        console.print(f"[red]{escape(str(error) or type(error).__name__)}[/]")
+        raise typer.Exit(1) from None
+
+
+async def _serve(
+    emsp: EmspSimulator, console: Console, register: str | None, token: str | None, cards: list[str]
+) -> None:
+    async with emsp:
+        console.print(f"{escape(emsp.name)} ({'-'.join(emsp.party)}) serves [bold]{emsp.versions_url}[/]")
+        tokens = [emsp.issue_token(uid) for uid in cards]
+        if register is None or token is None:
+            console.print(f"To register here: token A [bold]{emsp.invite()}[/]")
+        else:
+            credentials = await emsp.register(register, token)
+            parties = ", ".join(f"{role['country_code']}-{role['party_id']}" for role in credentials["roles"])
+            console.print(f"[green]Registered[/] at {parties}")
+            for card in tokens:
+                reply = await emsp.push_token(card)
+                console.print(f"Card {escape(card['uid'])} pushed: HTTP {reply.http_status}, OCPI {reply.status_code}")
+        await emsp.closed.wait()
+
+
+def line(request: Received, answer: Answer | Fault, emsp: EmspSimulator) -> str:
+    """One line of the story: when, what was asked, what matters in it, how it was answered and what was wrong."""
+    module, path = place(request.path)
+    what = f"[bold]{request.method:6}[/] {escape('/'.join((module, *path)))}"
+    body = request.body if isinstance(request.body, Mapping) else {}
+    facts = " ".join(f"{name}={_short(body[name])}" for name in TOLD.get(module, ()) if name in body)
+    if isinstance(answer, Fault):
+        outcome = f"[magenta]{answer.value}[/]"
+    else:
+        colour = "green" if 1000 <= answer.code < 2000 else "red"
+        outcome = f"[{colour}]{answer.http} {answer.code}[/]"
+    subject = f"{request.method} {request.path}"
+    wrong = [each.text for each in emsp.complaints if each.subject == subject and each.at >= request.at]
+    complaints = "".join(f"\n         [yellow]! {escape(text)}[/]" for text in wrong)
+    return f"{request.at:%H:%M:%S} {what} {escape(facts)} -> {outcome}{complaints}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return str(value.get("incl_vat", value.get("excl_vat", "...")))
+    return str(value)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise typer.BadParameter(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _party(text: str) -> Party:
+    match = re.fullmatch(r"([A-Za-z]{2})[-*]([A-Za-z0-9]{3})", text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not as NL-MSP")
+    return match[1].upper(), match[2].upper()
+
+
+if __name__ == "__main__":
+    app()
