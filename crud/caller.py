@@ -32,9 +32,11 @@ class Caller:
     accept_raw_token: bool = False
 
     def speaks_for(self, country_code: str, party_id: str) -> bool:
-        """Is this party one of the caller's roles? Compared without case (TY-04, TR-23)."""
+        """Is this party one of the caller's roles (TR-23), or may it be a client of this hub (CR-34)? Without case (TY-04)."""
         wanted = (country_code.casefold(), party_id.casefold())
-        return any((country.casefold(), party.casefold()) == wanted for country, party, _ in self.roles)
+        return any(
+            role == "HUB" or (country.casefold(), party.casefold()) == wanted for country, party, role in self.roles
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,5 +68,6 @@ class Refusal(Exception):
         self.data = data
 
 
+# Both are set for the length of one OCPI request; outside it, and before the caller is known, `get()` raises LookupError.
 current_caller: ContextVar[Caller] = ContextVar("current_caller")
 current_request: ContextVar[IncomingRequest] = ContextVar("current_request")
