@@ -1,0 +1,263 @@
+"""What we say to an eMSP over OCPI 2.2.1: each call brings one Reply, and none of them harms us."""
+
+import asyncio
+import base64
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import stamina
+import structlog
+
+from ocpi_bridge.emsp_wire import Delivery, Reply, encode, join, next_page, ocpi_time, read
+from ocpi_bridge.outbound import Guarded, Refused, Unanswered, Unreachable
+
+__all__ = ["Delivery", "EmspClient", "Peer", "PullFailed", "Reply"]
+
+log = structlog.get_logger(__name__)
+
+Body = Mapping[str, Any]
+Party = tuple[str, str]  # country_code, party_id
+
+MAX_PAGES = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A partner as we call it. `token` is the one it issued to us; `endpoints` its version details by (module, role).
+
+    `our_party` and `their_party` go into the routing headers; `our_party` also owns the objects of PATCH and DELETE.
+    """
+
+    name: str
+    token: str = field(repr=False)
+    send_raw_token: bool = False
+    version: str = "2.2.1"
+    our_party: Party
+    their_party: Party
+    endpoints: Mapping[tuple[str, str], str]
+
+    def offers(self, module: str, role: str = "RECEIVER") -> bool:
+        return (module, role) in self.endpoints
+
+
+class PullFailed(Exception):
+    """A list could not be read to its end; `reply` is the answer that broke it off. What came before is incomplete."""
+
+    def __init__(self, reason: str, reply: Reply) -> None:
+        super().__init__(reason)
+        self.reply = reply
+
+
+class EmspClient:
+    """Requests to partners. No method raises for the partner's sake except `get_tokens`; none logs a token or an id."""
+
+    def __init__(self, guarded: Guarded, *, clock: Callable[[], datetime], retry_wait_s: float = 0.5) -> None:
+        self._guarded = guarded
+        self._clock = clock
+        self._retry_wait_s = retry_wait_s
+
+    # ---- configuration modules: no routing headers (RT-02) ----------------------------------------------------------
+
+    async def get_versions(self, url: str, token: str, raw: bool = False) -> Reply:
+        return await self._configure("GET", url, token, raw)
+
+    async def get_version_details(self, url: str, token: str, raw: bool = False) -> Reply:
+        return _single(await self._configure("GET", url, token, raw))
+
+    async def get_credentials(self, url: str, token: str, raw: bool = False) -> Reply:
+        return _single(await self._configure("GET", url, token, raw))
+
+    async def post_credentials(self, url: str, token: str, body: Body, raw: bool = False) -> Reply:
+        return _single(await self._configure("POST", url, token, raw, body))
+
+    async def put_credentials(self, url: str, token: str, body: Body, raw: bool = False) -> Reply:
+        return _single(await self._configure("PUT", url, token, raw, body))
+
+    async def delete_credentials(self, url: str, token: str, raw: bool = False) -> Reply:
+        return await self._configure("DELETE", url, token, raw)
+
+    # ---- pushes: whole objects are addressed by what stands in them (PU-01, PU-02) ----------------------------------
+
+    async def put_location(self, peer: Peer, location: Body) -> Reply:
+        return await self._push(peer, "PUT", "locations", _owned(location), location)
+
+    async def patch_location(self, peer: Peer, location_id: str, changes: Body) -> Reply:
+        return await self._push(peer, "PATCH", "locations", (*peer.our_party, location_id), changes)
+
+    async def put_evse(self, peer: Peer, location_id: str, evse: Body) -> Reply:
+        return await self._push(peer, "PUT", "locations", (*peer.our_party, location_id, str(evse["uid"])), evse)
+
+    async def patch_evse(self, peer: Peer, location_id: str, evse_uid: str, changes: Body) -> Reply:
+        return await self._push(peer, "PATCH", "locations", (*peer.our_party, location_id, evse_uid), changes)
+
+    async def put_session(self, peer: Peer, session: Body) -> Reply:
+        return await self._push(peer, "PUT", "sessions", _owned(session), session)
+
+    async def patch_session(self, peer: Peer, session_id: str, changes: Body) -> Reply:
+        """`changes["charging_periods"]` are appended by the receiver: only new ones (SE-05, SE-07)."""
+        return await self._push(peer, "PATCH", "sessions", (*peer.our_party, session_id), changes)
+
+    async def post_cdr(self, peer: Peer, cdr: Body) -> Reply:
+        """CONFIRMED without `location` is still confirmed (CD-04)."""
+        return await self._push(peer, "POST", "cdrs", (), cdr)
+
+    async def put_tariff(self, peer: Peer, tariff: Body) -> Reply:
+        return await self._push(peer, "PUT", "tariffs", _owned(tariff), tariff)
+
+    async def delete_tariff(self, peer: Peer, tariff_id: str) -> Reply:
+        return await self._push(peer, "DELETE", "tariffs", (*peer.our_party, tariff_id), None)
+
+    # ---- questions and results --------------------------------------------------------------------------------------
+
+    async def authorize(
+        self, peer: Peer, uid: str, token_type: str, location_references: Body | None, timeout_s: float
+    ) -> Reply:
+        """`data` is the AuthorizationInfo when ok; NOT_FOUND is an unknown token (TK-36, TK-38)."""
+        endpoint = peer.endpoints.get(("tokens", "SENDER"))
+        if endpoint is None:
+            return self._no_endpoint(peer, "tokens", "SENDER")
+        url = join(endpoint, uid, "authorize", query=f"type={quote(token_type, safe='')}")
+        headers = _headers(peer)
+        return _single(await self._call("POST", url, headers, location_references, peer.name, "tokens", timeout_s))
+
+    async def get_tokens(self, peer: Peer, date_from: datetime | None = None) -> AsyncIterator[Sequence[Body]]:
+        """The partner's tokens page by page, to the end its Link headers name (PG-12), entries that are no objects left
+        out (TY-18). Raises PullFailed when a page cannot be had after retries, or the links lead in circles."""
+        url: str | None = peer.endpoints.get(("tokens", "SENDER"))
+        if url is None:
+            raise PullFailed("the partner lists no tokens SENDER endpoint", self._no_endpoint(peer, "tokens", "SENDER"))
+        if date_from is not None:
+            url = f"{url}{'&' if '?' in url else '?'}date_from={quote(ocpi_time(date_from), safe='')}"
+        correlation_id = str(uuid.uuid4())
+        seen: set[str] = set()
+        while url is not None:
+            seen.add(url)
+            reply = await self._get_again(peer, url, correlation_id)
+            if not reply.ok or not isinstance(reply.data, list | None):
+                raise PullFailed(reply.status_message or "a page is not a list", reply)
+            entries = reply.data or []
+            page = [entry for entry in entries if isinstance(entry, dict)]
+            if len(page) < len(entries):
+                log.warning("pull_entries_unreadable", partner=peer.name, count=len(entries) - len(page))
+            yield page
+            url = next_page(url, reply.headers)
+            if url in seen or len(seen) >= MAX_PAGES:
+                raise PullFailed("the partner's next links do not end", reply)
+
+    async def post_result(self, peer: Peer, response_url: str, body: Body) -> Reply:
+        """`response_url` is called as the partner gave it, query included (CM-07)."""
+        return await self._call("POST", response_url, _headers(peer), body, peer.name, "commands")
+
+    # ---- one exchange -----------------------------------------------------------------------------------------------
+
+    async def _configure(self, method: str, url: str, token: str, raw: bool, body: Body | None = None) -> Reply:
+        return await self._call(method, url, _authorization(token, raw), body, "", "credentials")
+
+    async def _push(self, peer: Peer, method: str, module: str, path: Sequence[str], body: Body | None) -> Reply:
+        endpoint = peer.endpoints.get((module, "RECEIVER"))
+        if endpoint is None:
+            return self._no_endpoint(peer, module, "RECEIVER")
+        return await self._call(method, join(endpoint, *path), _headers(peer), body, peer.name, module)
+
+    async def _get_again(self, peer: Peer, url: str, correlation_id: str) -> Reply:
+        """A GET is repeated while its answer is in doubt, and honours the partner's Retry-After (PU-12)."""
+        reply = Reply(delivery=Delivery.UNREACHABLE, at=self._clock())
+        try:
+            async for attempt in stamina.retry_context(
+                on=_wait_before_retry, attempts=3, timeout=90.0, wait_initial=self._retry_wait_s, wait_max=10.0
+            ):
+                with attempt:
+                    headers = _headers(peer) | {"X-Correlation-ID": correlation_id}
+                    reply = await self._call("GET", url, headers, None, peer.name, "tokens")
+                    if reply.delivery in (Delivery.UNSURE, Delivery.UNREACHABLE):
+                        raise _InDoubt(reply)
+        except _InDoubt:
+            pass
+        return reply
+
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+        partner: str,
+        module: str,
+        timeout_s: float | None = None,
+    ) -> Reply:
+        ids = {"X-Request-ID": str(uuid.uuid4()), "X-Correlation-ID": str(uuid.uuid4())}
+        sent = {**ids, **headers}
+        content = None
+        if body is not None:
+            content = encode(body)
+            sent["Content-Type"] = "application/json"
+        started = asyncio.get_running_loop().time()
+        try:
+            response = await self._guarded.request(method, url, sent, content, timeout_s=timeout_s)
+            reply = read(response, url, self._clock())
+        except (Refused, Unreachable) as reason:
+            reply = Reply(delivery=Delivery.UNREACHABLE, at=self._clock(), status_message=str(reason))
+        except Unanswered as reason:
+            reply = Reply(delivery=Delivery.UNSURE, at=self._clock(), status_message=str(reason))
+        (log.debug if reply.ok else log.warning)(
+            "partner_called",
+            partner=partner,
+            module=module,
+            method=method,
+            delivery=reply.delivery.value,
+            http_status=reply.http_status,
+            status_code=reply.status_code,
+            # A partner's own text may name a token; it stays in the reply.
+            failure=reply.status_message if reply.http_status is None else "",
+            request_id=ids["X-Request-ID"],
+            ms=round((asyncio.get_running_loop().time() - started) * 1000),
+        )
+        return reply
+
+    def _no_endpoint(self, peer: Peer, module: str, role: str) -> Reply:
+        return Reply(
+            delivery=Delivery.UNREACHABLE,
+            at=self._clock(),
+            status_message=f"{peer.name} lists no {module} {role} endpoint",
+        )
+
+
+class _InDoubt(Exception):
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.delivery.value)
+        self.reply = reply
+
+
+def _wait_before_retry(error: Exception) -> bool | float:
+    if not isinstance(error, _InDoubt):
+        return False
+    asked = error.reply.headers.get("retry-after", "")
+    return min(float(asked), 30.0) if asked.isdecimal() else True
+
+
+def _single(reply: Reply) -> Reply:
+    """Some peers wrap the one object in a list."""
+    if isinstance(reply.data, list) and len(reply.data) == 1:
+        return replace(reply, data=reply.data[0])
+    return reply
+
+
+def _owned(body: Body) -> tuple[str, str, str]:
+    return str(body["country_code"]), str(body["party_id"]), str(body["id"])
+
+
+def _authorization(token: str, raw: bool) -> dict[str, str]:
+    return {"Authorization": f"Token {token if raw else base64.b64encode(token.encode()).decode()}"}
+
+
+def _headers(peer: Peer) -> dict[str, str]:
+    """Authorization and, from OCPI 2.2 on, who speaks to whom (RT-01, RT-04)."""
+    headers = _authorization(peer.token, peer.send_raw_token)
+    if not peer.version.startswith(("2.0", "2.1")):
+        headers["OCPI-from-country-code"], headers["OCPI-from-party-id"] = peer.our_party
+        headers["OCPI-to-country-code"], headers["OCPI-to-party-id"] = peer.their_party
+    return headers
