@@ -168,7 +168,12 @@ class EmspClient:
         reply = Reply(delivery=Delivery.UNREACHABLE, at=self._clock())
         try:
             async for attempt in stamina.retry_context(
-                on=_wait_before_retry, attempts=3, timeout=90.0, wait_initial=self._retry_wait_s, wait_max=10.0
+                on=_wait_before_retry,
+                attempts=3,
+                timeout=90.0,
+                wait_initial=self._retry_wait_s,
+                wait_max=10.0,
+                wait_jitter=self._retry_wait_s,
             ):
                 with attempt:
                     headers = _headers(peer) | {"X-Correlation-ID": correlation_id}

@@ -20,6 +20,7 @@ from ocpi_bridge.emsp_simulator.receiving import MODULES, Receivers
 from ocpi_bridge.emsp_simulator.rules import read_json
 
 START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 1.0
 # Called after each request with what was answered: an Answer, or the Fault that was played instead.
 Watch = Callable[[Received, Answer | Fault], None]
 
@@ -59,8 +60,9 @@ class EmspSimulator(TowardsCpo):
         return {(module, role): f"{self.base_url}/{VERSION}/{module}" for module, role in MODULES.items()}
 
     async def __aenter__(self) -> Self:
-        listener = socket.create_server(self._address)
+        listener = _listen(*self._address)
         host, port = listener.getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
         self.base_url = (self._public_url or f"http://{host}:{port}").rstrip("/")
         config = uvicorn.Config(
             self._app,
@@ -69,7 +71,6 @@ class EmspSimulator(TowardsCpo):
             access_log=False,
             lifespan="off",
             ws="none",
-            timeout_graceful_shutdown=1,
         )
         self._server = InProcessServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="emsp-simulator")
@@ -161,6 +162,19 @@ class EmspSimulator(TowardsCpo):
                 protocol.transport.abort()
 
 
+def _listen(host: str, port: int) -> socket.socket:
+    """The protocol is named because asyncio sets TCP_NODELAY only then; without it each answer waits 40 ms."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 class InProcessServer(uvicorn.Server):
     """uvicorn without signal handlers: it lives inside somebody else's process and ends when `stop` is set."""
 
@@ -177,3 +191,14 @@ class InProcessServer(uvicorn.Server):
         await self.on_tick(0)
         self.ready.set()
         await self.stop.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's own waits in steps of 0.1 s; a test opens and closes many partners."""
+        for listener in self.servers:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if self.server_state.tasks:
+            await asyncio.wait(list(self.server_state.tasks), timeout=STOP_TIMEOUT_S)
+        for connection in list(self.server_state.connections):
+            cast(Any, connection).transport.abort()
