@@ -305,8 +305,9 @@ def _has_gap(
 
 
 def _thousandfold(start: int | None, readings: Sequence[Reading], stop: int | None) -> bool:
-    """Start and stop tell a thousand times more, or less, than the readings between them: one unit is a lie (X16)."""
+    """Start and stop tell about a thousand times more, or less, than the readings between them, which see not quite all
+    of it: one unit is a lie (X16)."""
     if start is None or stop is None or len(readings) < 2:
         return False
     outer, inner = stop - start, readings[-1].energy_mwh - readings[0].energy_mwh
-    return inner > 0 and outer > 0 and (900 <= outer / inner <= 1100 or 900 <= inner / outer <= 1100)
+    return inner > 0 and outer > 0 and (500 <= outer / inner <= 2000 or 500 <= inner / outer <= 2000)
