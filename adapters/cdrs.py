@@ -1,0 +1,115 @@
+"""A charge record as the OCPI CDR that its eMSP pays: the site, the card and the tariff as they were when it started."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from adapters.datatypes import (
+    NOT_AVAILABLE,
+    geo_location,
+    moment,
+    optional_text,
+    plain,
+    present,
+    price,
+    read_moment,
+    text,
+)
+from adapters.periods import charging_periods, total
+from adapters.sessions import cdr_token
+from adapters.tariffs import tariff_to_ocpi
+
+COSTS = {"fixed": "total_fixed_cost", "energy": "total_energy_cost", "time": "total_time_cost"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPeriod:
+    start: datetime
+    end: datetime
+    energy_mwh: int
+    parking: bool
+
+
+def cdr_to_ocpi(record: Any, tariff: Any, transaction: Any) -> dict[str, Any]:
+    """Of a ChargeRecord row, the Tariff row it was priced by (None: none) and its Transaction row.
+
+    total_energy and the times are the sums of the periods' volumes (CD-18). A credit carries all data of the original and
+    only its total negated (CD-07).
+    """
+    periods = charging_periods(_stored(record.periods), text(tariff.tariff_id, 36) if tariff is not None else None)
+    parking_time = total(periods, "PARKING_TIME")
+    sign = -1 if record.credit else 1
+    return present(
+        {
+            "country_code": text(record.country_code, 2),
+            "party_id": text(record.party_id, 3),
+            "id": record.id,
+            "start_date_time": moment(record.started_at),
+            "end_date_time": moment(record.ended_at),
+            "session_id": record.transaction_id,
+            "cdr_token": cdr_token(record.snapshot),
+            "auth_method": transaction.auth_method,
+            "authorization_reference": optional_text(transaction.authorization_reference, 36),
+            "cdr_location": cdr_location(record.snapshot),
+            "currency": record.currency,
+            "tariffs": [tariff_to_ocpi(tariff)] if tariff is not None else None,
+            "charging_periods": periods,
+            "total_cost": price(sign * abs(record.total_excl_vat), sign * abs(record.total_incl_vat)),
+            **{name: _cost(record.costs, part) for part, name in COSTS.items()},
+            "total_energy": plain(total(periods, "ENERGY")),
+            "total_time": plain(total(periods, "TIME", "PARKING_TIME")),
+            "total_parking_time": plain(parking_time) if parking_time else None,
+            "total_parking_cost": _cost(record.costs, "parking") if parking_time else None,
+            "credit": True if record.credit else None,
+            "credit_reference_id": record.credit_reference_id if record.credit else None,
+            "last_updated": moment(record.created_at),
+        }
+    )
+
+
+def cdr_location(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat, with the shorter lengths that CdrLocation still has (ER-13).
+
+    What a station had that no import knew is #NA, with words that mean nothing where OCPI wants a word (as it allows for
+    unused reservations).
+    """
+    site = snapshot.get("location") or {}
+    evse = snapshot.get("evse") or {}
+    connector = snapshot.get("connector") or {}
+    return present(
+        {
+            "id": text(site.get("location_id") or NOT_AVAILABLE, 36),
+            "name": optional_text(site.get("name"), 255),
+            "address": text(site.get("address") or NOT_AVAILABLE, 45),
+            "city": text(site.get("city") or NOT_AVAILABLE, 45),
+            "postal_code": optional_text(site.get("postal_code"), 10),
+            "state": optional_text(site.get("state"), 20),
+            "country": text(site.get("country") or NOT_AVAILABLE, 3),
+            "coordinates": geo_location(site.get("latitude") or 0, site.get("longitude") or 0),
+            "evse_uid": text(evse.get("uid") or NOT_AVAILABLE, 36),
+            "evse_id": text(evse.get("evse_id") or NOT_AVAILABLE, 48),
+            "connector_id": text(connector.get("connector_id") or NOT_AVAILABLE, 36),
+            "connector_standard": connector.get("standard") or "IEC_62196_T2",
+            "connector_format": connector.get("format") or "SOCKET",
+            "connector_power_type": connector.get("power_type") or "AC_3_PHASE",
+        }
+    )
+
+
+def _cost(costs: Mapping[str, Any], part: str) -> dict[str, Any] | None:
+    excl_vat, incl_vat = costs.get(part) or (None, None)
+    if excl_vat is None:
+        return None
+    return price(Decimal(excl_vat), Decimal(incl_vat) if incl_vat is not None else None)
+
+
+def _stored(periods: Iterable[Mapping[str, Any]]) -> Iterable[StoredPeriod]:
+    for period in periods:
+        yield StoredPeriod(
+            start=read_moment(period["start"], "start"),
+            end=read_moment(period["end"], "end"),
+            energy_mwh=period["energy_mwh"],
+            parking=period.get("parking", False),
+        )

@@ -1,0 +1,112 @@
+"""Sites as OCPI Locations: the site, its EVSEs with their status, and their connectors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapters import details
+from adapters.datatypes import geo_location, moment, optional_text, present, text
+from csms.locations import Availability, availability
+
+STATUS = {
+    Availability.AVAILABLE: "AVAILABLE",
+    Availability.OCCUPIED: "CHARGING",
+    Availability.RESERVED: "RESERVED",
+    Availability.UNAVAILABLE: "INOPERATIVE",
+    Availability.FAULTED: "OUTOFORDER",
+    Availability.UNKNOWN: "UNKNOWN",  # nothing heard yet, or offline (LO-63)
+    Availability.REMOVED: "REMOVED",
+}
+
+# What our commands serve on every EVSE (LO-44), and what only the operator can know of the hardware.
+SERVED = ("REMOTE_START_STOP_CAPABLE", "RFID_READER", "UNLOCK_CAPABLE")
+HARDWARE = (
+    "CHIP_CARD_SUPPORT",
+    "CONTACTLESS_CARD_SUPPORT",
+    "CREDIT_CARD_PAYABLE",
+    "DEBIT_CARD_PAYABLE",
+    "PED_TERMINAL",
+)
+
+
+def location_to_ocpi(
+    location: Any, evses: Sequence[tuple[Any, Sequence[Any]]], stations: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The complete Location (LO-03). `evses`: EVSE rows, each with its connector rows; `stations`: station rows by id.
+
+    An EVSE without any connector is not shown: OCPI has no such thing (LO-40).
+    """
+    return present(
+        {
+            "country_code": text(location.country_code, 2),
+            "party_id": text(location.party_id, 3),
+            "id": text(location.location_id, 36),
+            "publish": bool(location.publish),
+            "name": optional_text(location.name, 255),
+            "address": text(location.address, 255),
+            "city": text(location.city, 45),
+            "postal_code": optional_text(location.postal_code, 10),
+            "state": optional_text(location.state, 45),
+            "country": text(location.country, 3),
+            "coordinates": geo_location(location.latitude, location.longitude),
+            "evses": [
+                evse_to_ocpi(evse, connectors, station_offline=_offline(stations.get(evse.station_id)))
+                for evse, connectors in evses
+                if connectors
+            ],
+            "time_zone": text(location.time_zone, 255),
+            **details.of_location(location.details or {}, publish=location.publish),
+            "last_updated": moment(location.last_updated),
+        }
+    )
+
+
+def evse_to_ocpi(evse: Any, connectors: Sequence[Any], *, station_offline: bool) -> dict[str, Any]:
+    """The complete EVSE; `connectors` holds one at least. One that is gone keeps its connectors (LO-08)."""
+    words = evse.details or {}
+    kept = [connector for connector in connectors if not connector.removed] or connectors
+    place = words.get("coordinates")
+    return present(
+        {
+            "uid": text(evse.uid, 36),
+            "evse_id": optional_text(evse.evse_id, 48),
+            "status": STATUS[availability(evse, station_offline=station_offline)],
+            "capabilities": capabilities(words),
+            "connectors": [connector_to_ocpi(connector) for connector in kept],
+            "coordinates": geo_location(place["latitude"], place["longitude"]) if place else None,
+            **details.of_evse(words),
+            "last_updated": moment(evse.last_updated),
+        }
+    )
+
+
+def evse_patch(evse: Mapping[str, Any]) -> dict[str, Any]:
+    """The PATCH body that tells a status (LO-07), from the rendered EVSE."""
+    return {"status": evse["status"], "last_updated": evse["last_updated"]}
+
+
+def connector_to_ocpi(connector: Any) -> dict[str, Any]:
+    return present(
+        {
+            "id": text(connector.connector_id, 36),
+            "standard": connector.standard,
+            "format": connector.format,
+            "power_type": connector.power_type,
+            "max_voltage": connector.max_voltage,
+            "max_amperage": connector.max_amperage,
+            "max_electric_power": connector.max_electric_power,
+            "tariff_ids": [text(tariff_id, 36) for tariff_id in connector.tariff_ids or ()],
+            "last_updated": moment(connector.last_updated),
+        }
+    )
+
+
+def capabilities(words: Mapping[str, Any]) -> list[str]:
+    """What is served, or what of it the operator's file names, with the hardware that it names."""
+    named = words.get("capabilities")
+    if not isinstance(named, list):
+        return list(SERVED)
+    return [word for word in (*SERVED, *HARDWARE) if word in named]
+
+
+def _offline(station: Any) -> bool:
+    return station is None or bool(station.offline_told)

@@ -1,0 +1,45 @@
+"""An OCPI object as it leaves: a plain dict, and its bytes made once."""
+
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+
+def encode(body: Any) -> bytes:
+    """JSON in which a Decimal is an exact plain number, never a float (TY-08)."""
+    return orjson.dumps(body, default=_exact)
+
+
+def _exact(value: object) -> object:
+    if isinstance(value, Decimal) and value.is_finite():
+        return orjson.Fragment(format(value, "f").encode())
+    raise TypeError(f"{type(value).__name__} has no JSON form here")
+
+
+class Rendered:
+    """`dict()` must not be changed; `json_bytes` are its bytes, made at the first use and kept."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self._body = body
+        self._bytes: bytes | None = None
+
+    def dict(self) -> dict[str, Any]:
+        return self._body
+
+    @property
+    def json_bytes(self) -> bytes:
+        if self._bytes is None:
+            self._bytes = encode(self._body)
+        return self._bytes
+
+    def __getitem__(self, field: str) -> Any:
+        return self._body[field]
+
+
+class Stored(Rendered):
+    """What a write left behind; `created` tells a new object from a changed one (TK-03)."""
+
+    def __init__(self, body: dict[str, Any], *, created: bool) -> None:
+        super().__init__(body)
+        self.created = created
