@@ -7,7 +7,7 @@ amount (E09). Nothing here knows a database or a clock.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
 from statistics import median_low
@@ -17,6 +17,7 @@ from csms.events import MeterSample, SampledValue
 TOLERANCE_MWH = 100_000  # E07: 0.100 kWh passes
 ROUNDING_MWH = 10_000  # start and stop are whole Wh, samples may be kWh of two digits: less than this is no step back
 GAP_INTERVALS = 3  # E08
+CLOCKS_AGREE = timedelta(minutes=1)  # a sample this far outside its session is still of the same clock
 UNKNOWN_CONNECTOR_W = 350_000  # assumed where the connector's maximum is not known: nothing common is stronger
 HEADROOM = 1.25  # over a whole session, mains voltage above nominal lifts a charger past its rated power
 UNREADABLE_MWH = 10**15  # a TWh: no charger's register
@@ -272,12 +273,12 @@ def _could_pass(power_w: int, seconds: float) -> int:
 
 
 def _elapsed_s(since: datetime | None, until: datetime | None, duration_s: float) -> float:
-    """Within the session. A time that is missing or makes no sense may have been anywhere in it; a minute of disagreement
-    between two clocks is none."""
+    """Within the session. A time that is missing or makes no sense may have been anywhere in it."""
     if since is None or until is None:
         return duration_s
-    seconds = (until - since).total_seconds()
-    return duration_s if seconds < -60 else min(max(0.0, seconds), duration_s)
+    if until < since - CLOCKS_AGREE:
+        return duration_s
+    return min(max(0.0, (until - since).total_seconds()), duration_s)
 
 
 def _has_gap(
@@ -288,6 +289,8 @@ def _has_gap(
     ended_at: datetime,
     interval_s: int | None,
 ) -> bool:
+    """Samples keep the charger's time, start and end may be ours (F05): readings outside the session stand on another
+    clock and are compared among themselves only, and a step longer than the session is the clock's."""
     timed = [(reading.at, reading.energy_mwh) for reading in readings if reading.at is not None]
     if not timed:
         return False
@@ -296,10 +299,12 @@ def _has_gap(
     limit_s = GAP_INTERVALS * max(interval_s or 0, kept_s)
     if limit_s <= 0:
         return False
-    head = [(started_at, start)] if start is not None else []
-    tail = [(ended_at, stop)] if stop is not None else []
+    same_clock = started_at - CLOCKS_AGREE <= timed[0][0] and timed[-1][0] <= ended_at + CLOCKS_AGREE
+    head = [(started_at, start)] if same_clock and start is not None else []
+    tail = [(ended_at, stop)] if same_clock and stop is not None else []
+    longest_s = (ended_at - started_at + CLOCKS_AGREE).total_seconds()
     return any(
-        (until - since).total_seconds() > limit_s and abs(after - before) >= ROUNDING_MWH
+        limit_s < (until - since).total_seconds() <= longest_s and abs(after - before) >= ROUNDING_MWH
         for (since, before), (until, after) in pairwise([*head, *timed, *tail])
     )
 

@@ -406,6 +406,23 @@ def test_clock_that_jumps_back_on_the_way_is_no_register_reset() -> None:
     assert (found.energy_mwh, "register_reset" in found.findings) == (1_000 * WH, False)
 
 
+@pytest.mark.parametrize(
+    "offset", [timedelta(days=-3000), timedelta(hours=-1), timedelta(minutes=-15), timedelta(days=1)]
+)
+def test_samples_of_a_wrong_clock_beside_server_time_are_no_gap(offset: timedelta) -> None:  # F04, F05
+    wrong = [Reading(after(60 * n) + offset, 100 * WH * n, "Sample.Periodic") for n in range(1, 61)]
+    found = session(0, 6_050 * WH, wrong, seconds=3630)
+    assert (found.energy_mwh, found.findings) == (6_050 * WH, ())
+    lost = [*wrong[:20], *wrong[40:]]
+    assert session(0, 6_050 * WH, lost, seconds=3630).findings == ("gap",)
+
+
+def test_clock_that_is_set_right_on_the_way_is_no_gap() -> None:
+    set_right = [*(Reading(after(60 * n - 10**8), 100 * WH * n, "Sample.Periodic") for n in range(1, 31)),
+                 *(periodic(60 * n, 100 * WH * n) for n in range(31, 61))]  # fmt: skip
+    assert session(0, 6_050 * WH, set_right, seconds=3630).findings == ()
+
+
 def test_readings_without_a_time_count_where_they_arrived() -> None:
     timeless = [Reading(None, reading.energy_mwh, reading.context) for reading in steady(6_000, count=10)]
     found = session(0, 1_000 * WH, timeless, seconds=600)
