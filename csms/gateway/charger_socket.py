@@ -1,0 +1,175 @@
+"""A charger's WebSocket costs little: frames go straight to its link, without the library's queue, ping task and drain.
+
+websockets does the protocol; this subclass of its connection decides only where frames go, and answers what is not even a
+GET (the library hangs up on that without a word).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final, Protocol, cast
+
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidMessage
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import CONNECTING, OPEN, Event
+from websockets.server import ServerProtocol
+
+JSON_ONLY: Final = "This address speaks OCPP-J only: JSON over WebSocket. There is no SOAP here.\n"
+
+_FORGOTTEN: Final = Request("", Headers())
+
+
+class Receiver(Protocol):
+    """What a socket tells of its life."""
+
+    last_life: float
+
+    def received(self, data: bytes | bytearray, /) -> None: ...
+
+    def notify(self) -> None:
+        """Something changed: the socket is closing, or lost."""
+        ...
+
+    def read_on(self) -> None:
+        """The write buffer filled up or has emptied: decide anew whether to read."""
+        ...
+
+
+class _Unqueued:
+    """Stands where the library keeps its queue of frames, which is never used here."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        return
+
+
+class ChargerSocket(ServerConnection):
+    __slots__ = ("_not_http", "_partial", "receiver")
+
+    def __init__(
+        self,
+        protocol: ServerProtocol,
+        server: Server,
+        *,
+        not_http: Callable[["ChargerSocket", int, str], None],
+        **limits: Any,
+    ) -> None:
+        super().__init__(protocol, server, **limits)
+        self._not_http: Callable[[ChargerSocket, int, str], None] | None = not_http
+        self._partial: bytearray | None = None
+        self.receiver: Receiver | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.protocol.state is OPEN
+
+    @property
+    def writable(self) -> bool:
+        return not self.paused
+
+    def settle(self) -> None:
+        """After the handshake: forget it, since ten thousand requests are ten megabytes."""
+        self.request = _FORGOTTEN
+        self.response = None
+        self._not_http = None
+        self.recv_messages = cast(Any, _Unqueued())
+        self.drain_waiters = cast(Any, [])
+
+    def write(self, data: bytes) -> None:
+        """Sends one text frame, or nothing when the socket is not open any more. Never waits: who does not read what we
+        write is not read from either (`read_on`)."""
+        if self.protocol.state is OPEN:
+            self.protocol.send_text(data)
+            self.send_data()
+
+    def ping_now(self) -> None:
+        if self.protocol.state is OPEN:
+            self.protocol.send_ping(b"")
+            self.send_data()
+
+    def close_now(self, code: int, reason: str) -> None:
+        """Starts the closing handshake; the connection's handler ends it."""
+        if self.protocol.state is OPEN:
+            self.protocol.send_close(code, reason)
+            self.send_data()
+
+    def process_event(self, event: Event) -> None:
+        receiver = self.receiver
+        if receiver is None:
+            if self.request is None:
+                super().process_event(event)
+            elif self.protocol.state is CONNECTING:
+                self.transport.abort()  # frames before our answer: no WebSocket client does that
+            return
+        receiver.last_life = time.monotonic()
+        assert isinstance(event, Frame)
+        opcode = event.opcode
+        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+            if event.fin:
+                receiver.received(cast(bytes, event.data))
+            else:
+                self._partial = bytearray(event.data)
+        elif opcode is Opcode.CONT and self._partial is not None:
+            self._partial += event.data
+            if event.fin:
+                data, self._partial = self._partial, None
+                receiver.received(data)
+        elif opcode is Opcode.PONG:
+            self.acknowledge_pings(bytes(event.data))
+        elif opcode is Opcode.CLOSE:
+            receiver.notify()
+
+    def send_data(self) -> None:
+        if self.request is None and self.protocol.handshake_exc is not None:
+            self._answer_what_is_not_a_handshake()
+        super().send_data()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.receiver is not None:
+            self.receiver.notify()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.receiver is not None:
+            self.receiver.read_on()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.receiver is not None:
+            self.receiver.read_on()
+
+    async def pongs(self, timeout_s: float) -> bool:
+        """Whether the other end answers a ping in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await (await self.ping())
+        except Exception:
+            return False
+        return True
+
+    def _answer_what_is_not_a_handshake(self) -> None:
+        report, self._not_http = self._not_http, None
+        exc = self.protocol.handshake_exc
+        cause = exc.__cause__ if isinstance(exc, InvalidMessage) else None
+        if report is None or isinstance(cause, EOFError):  # said already, or a port that was only knocked at
+            return
+        if cause is None:
+            report(self, HTTPStatus.BAD_REQUEST, str(exc))  # the library has written an answer of its own
+            return
+        has_body = isinstance(cause, NotImplementedError) or "body" in str(cause)
+        status = HTTPStatus.METHOD_NOT_ALLOWED if has_body else HTTPStatus.BAD_REQUEST
+        report(self, status, str(cause)[:200])
+        self.transport.write(plain_response(self, status).serialize())
+
+
+def plain_response(socket: ServerConnection, status: HTTPStatus, text: str = JSON_ONLY) -> Response:
+    response = socket.respond(status, text)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = "GET"
+    return response

@@ -1,0 +1,328 @@
+"""One connected charger: its calls are answered in order, ours sent one at a time, and neither waits for the other (H02)."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from csms.bus import ConnectionClosed, ConnectionOpened, LoggedFrame, MessageLog, Presence, Report
+from csms.commands import Answer, Command
+from csms.events import BootReply, Event, MeterSampled, TransactionEnded, TransactionStarted
+from csms.gateway import frames
+from csms.gateway.asking import Asking, ms_since
+from csms.gateway.charger_socket import ChargerSocket
+from csms.gateway.frames import Call, Error, ErrorCode, Result, Unreadable
+from csms.gateway.redaction import redact
+from csms.gateway.translator import CallRefused, Translator
+
+log = structlog.get_logger(__name__)
+
+A = TypeVar("A", bound=Answer)
+
+MOST_WAITING = 64  # calls of one charger; beyond, its socket is not read (a charger that follows the spec has one)
+FEW_WAITING = 16
+
+POLICY_VIOLATION, MESSAGE_TOO_BIG, SERVICE_RESTART, ABNORMAL = 1008, 1009, 1012, 1006
+
+# A station keeps such a message until it is answered, and drops it after a few CALLERRORs (X01): if it is not stored, the
+# socket closes instead.
+KEPT_UNTIL_ANSWERED: Final = frozenset({TransactionStarted, MeterSampled, TransactionEnded})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """What all links of a gateway share. `displace` is told of the sockets that a newer one replaces (T9)."""
+
+    report: Report
+    presence: Presence
+    message_log: MessageLog
+    call_timeout_s: float
+    ping_interval_s: tuple[float, float]
+    displace: Callable[["Link", "Link"], None]
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Link:
+    """Lives as long as its socket. `opened` turns true with the first frame, or when the socket has outlived a probe: only
+    then is anybody told of it, and only then are older sockets of the same station closed (X11)."""
+
+    __slots__ = (
+        "_asking",
+        "_calls",
+        "_close_reason",
+        "_dropping",
+        "_leaving",
+        "_reading",
+        "_wake",
+        "_wiring",
+        "busy_since",
+        "connection_id",
+        "last_frame_at",
+        "last_life",
+        "older",
+        "opened",
+        "opened_at",
+        "overdue",
+        "peer",
+        "ping_after_s",
+        "pinged_at",
+        "since",
+        "socket",
+        "station_id",
+        "task",
+        "translator",
+    )
+
+    def __init__(
+        self, socket: ChargerSocket, wiring: Wiring, *, station_id: str, peer: str, translator: Translator
+    ) -> None:
+        self.socket = socket
+        self.station_id = station_id
+        self.peer = peer
+        self.translator = translator
+        self.connection_id = socket.id.hex
+        self.opened = False
+        self.opened_at = self.last_frame_at = datetime.now(UTC)
+        self.since = self.last_life = time.monotonic()
+        self.pinged_at = 0.0  # of the ping that is unanswered, else 0
+        self.ping_after_s = random.uniform(*wiring.ping_interval_s)  # noqa: S311 - spreads load
+        self.busy_since = 0.0  # of the report that is awaited, else 0
+        self.overdue = False
+        self.older: Link | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self._wiring = wiring
+        self._calls: list[tuple[frames.Json, str, Event[Any], float]] = []
+        self._wake: asyncio.Future[None] | None = None
+        self._reading = True
+        self._dropping = False
+        self._leaving: tuple[int, str] | None = None
+        self._close_reason = ""
+        self._asking: Asking | None = None  # few chargers are ever asked anything
+
+    # ---- the connection's life --------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Answers calls in their order until the socket is closed, then those that were already here."""
+        self.task = asyncio.current_task()
+        while True:
+            while self._calls and not self._dropping:
+                await self._report(*self._calls.pop(0))
+                if not self._reading and len(self._calls) <= FEW_WAITING:
+                    self.read_on()
+            if self._leaving is not None:
+                self.close(*self._leaving)
+            if not self.socket.is_open:
+                return
+            self._wake = asyncio.get_running_loop().create_future()
+            try:
+                await self._wake
+            finally:
+                self._wake = None
+
+    def notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def read_on(self) -> None:
+        read = len(self._calls) < MOST_WAITING and self.socket.writable
+        if read is not self._reading and not self.socket.transport.is_closing():
+            self._reading = read
+            (self.socket.transport.resume_reading if read else self.socket.transport.pause_reading)()
+
+    def open(self) -> None:
+        self.opened = True
+        older, self.older = self.older, None
+        self._wiring.presence.opened(
+            ConnectionOpened(
+                connection_id=self.connection_id,
+                station_id=self.station_id,
+                ocpp_version=self.translator.version,
+                peer=self.peer,
+                opened_at=self.opened_at,
+                replaced=older.connection_id if older is not None and older.opened else None,
+            )
+        )
+        while older is not None:
+            older.fail_command("displaced by a newer connection")
+            self._wiring.displace(older, self)
+            older.older, older = None, older.older
+
+    def close(self, code: int, reason: str, *, drop: bool = False) -> None:
+        """`drop`: calls that wait, and those still to come, are neither reported nor answered; the station sends them again
+        on its next connection."""
+        self._dropping = self._dropping or drop
+        self._close_reason = self._close_reason or reason
+        self.socket.close_now(code, reason)
+        self.notify()
+
+    def leave(self, code: int, reason: str) -> None:
+        """Closes once the calls that are here have been answered."""
+        self._leaving = (code, reason)
+        self.notify()
+
+    def abort(self, reason: str) -> None:
+        self._close_reason = self._close_reason or reason
+        self.socket.transport.abort()
+
+    def ended(self) -> None:
+        """The socket is closing or gone: whoever waits for this charger learns it."""
+        self.fail_command("connection closed before the answer")
+        sent, received = self.socket.protocol.close_sent, self.socket.protocol.close_rcvd
+        if sent is not None and sent.code == MESSAGE_TOO_BIG:
+            self._wiring.counts["too_big"] += 1
+            log.warning("frame_too_big", station_id=self.station_id, peer=self.peer)
+            self.record("in", "unreadable", "", "", sent.reason, result="malformed")
+        if self.opened:
+            close = received or sent
+            self._wiring.presence.closed(
+                ConnectionClosed(
+                    connection_id=self.connection_id,
+                    station_id=self.station_id,
+                    closed_at=datetime.now(UTC),
+                    last_frame_at=self.last_frame_at,
+                    code=close.code if close is not None else ABNORMAL,
+                    reason=self._close_reason or (close.reason if close is not None else ""),
+                )
+            )
+
+    # ---- from the charger -------------------------------------------------------------------------------------------
+
+    def received(self, data: bytes | bytearray, /) -> None:
+        if self._dropping:
+            return
+        self.last_frame_at = now = datetime.now(UTC)
+        if not self.opened:
+            self.open()
+        self._wiring.presence.seen(self.station_id, now)
+        try:
+            frame = frames.parse(data)
+            text = _loggable(data)
+            if type(frame) is Call:
+                self._called(frame, text, now)
+            elif isinstance(frame, Unreadable):
+                self._not_understood(frame, text)
+            elif isinstance(frame, Result | Error):
+                self._answered(frame, text, now)
+        except Exception:
+            log.exception("frame_failed", station_id=self.station_id)  # ours to mend; the charger stays connected
+
+    def _called(self, call: Call, text: str, now: datetime) -> None:
+        try:
+            event = self.translator.read(call, self.station_id, now)
+        except CallRefused as refused:
+            self.count("malformed", action=call.action[:50], why=refused.description)
+            self.record("in", "call", call.id, call.action, text, result="malformed", at=now)
+            self._send_error(call.id, call.action, refused.code, refused.description)
+            return
+        if event.violations:
+            self.count("violation", action=call.action, violations=event.violations)
+        result = "violation" if event.violations else "ok"
+        self.record("in", "call", call.id, call.action, text, result=result, at=now)
+        self._calls.append((call.id, call.action, event, time.perf_counter()))
+        if len(self._calls) >= MOST_WAITING:
+            self.read_on()
+        self.notify()
+
+    async def _report(self, message_id: frames.Json, action: str, event: Event[Any], since: float) -> None:
+        self.busy_since = time.monotonic()
+        try:
+            reply = await self._wiring.report(event)
+        except asyncio.CancelledError:
+            if not self.overdue or self.task is None:
+                raise
+            self.task.uncancel()
+            log.error("report_overdue", station_id=self.station_id, action=action)
+            self.close(SERVICE_RESTART, "no answer in time, send it again", drop=True)
+            return
+        except Exception:
+            log.exception("event_not_stored", station_id=self.station_id, action=action, event_id=event.event_id)
+            if type(event) in KEPT_UNTIL_ANSWERED:
+                self.close(SERVICE_RESTART, "not stored, send it again", drop=True)
+            else:
+                self._send_error(message_id, action, ErrorCode.INTERNAL_ERROR, "not stored", since)
+            return
+        finally:
+            self.busy_since = 0.0
+        answer = frames.result(message_id, self.translator.reply(action, reply))
+        self.socket.write(answer)
+        self.record("out", "result", message_id, action, answer.decode(), latency_ms=ms_since(since))
+        if isinstance(reply, BootReply) and reply.close:
+            self.close(POLICY_VIOLATION, "rejected", drop=True)
+
+    def _not_understood(self, frame: Unreadable, text: str) -> None:
+        self.count("malformed", why=frame.reason)
+        message_id = "" if frame.reply_to is None else frame.reply_to
+        self.record("in", "unreadable", message_id, "", text, result="malformed")
+        if frame.reply_to is not None:
+            self._send_error(frame.reply_to, "", ErrorCode.FORMATION_VIOLATION, frame.reason)
+
+    def _send_error(
+        self, message_id: frames.Json, action: str, code: ErrorCode, description: str, since: float | None = None
+    ) -> None:
+        answer = frames.error(message_id, code, description)
+        self.socket.write(answer)
+        latency_ms = None if since is None else ms_since(since)
+        self.record("out", "error", message_id, action, answer.decode(), result="rejected", latency_ms=latency_ms)
+
+    # ---- to the charger ---------------------------------------------------------------------------------------------
+
+    async def call(self, command: Command[A], timeout_s: float) -> A:
+        """Asks the charger; absence, silence and errors are outcomes."""
+        if self._asking is None:
+            self._asking = Asking(self, self._wiring.call_timeout_s)
+        return await self._asking.call(command, timeout_s)
+
+    def fail_command(self, detail: str) -> None:
+        if self._asking is not None:
+            self._asking.fail(detail)
+
+    def _answered(self, frame: Result | Error, text: str, now: datetime) -> None:
+        if self._asking is not None and self._asking.answered(frame, text, now):
+            return
+        self.count("unsolicited", message_id=frames.id_text(frame.id)[:50])
+        kind = "result" if isinstance(frame, Result) else "error"
+        self.record("in", kind, frame.id, "", text, result="unsolicited", at=now)
+
+    # ---- what is written down ---------------------------------------------------------------------------------------
+
+    def count(self, what: str, **fields: object) -> None:
+        self._wiring.counts[what] += 1
+        log.info(f"frame_{what}", station_id=self.station_id, **fields)
+
+    def record(
+        self,
+        direction: str,
+        message_type: str,
+        message_id: frames.Json,
+        action: str,
+        text: str,
+        *,
+        result: str = "ok",
+        latency_ms: float | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        self._wiring.message_log.record(
+            LoggedFrame(
+                at=at or datetime.now(UTC),
+                station_id=self.station_id,
+                ocpp_version=self.translator.version,
+                direction=direction,
+                message_type=message_type,
+                message_id=frames.id_text(message_id)[:255],
+                action=action[:255],
+                result=result,
+                latency_ms=latency_ms,
+                text=redact(text),
+            )
+        )
+
+
+def _loggable(data: bytes | bytearray) -> str:
+    text = data.decode("utf-8", "replace")
+    return text.replace("\0", "\\u0000") if "\0" in text else text

@@ -1,0 +1,199 @@
+"""Chargers connect to ws(s)://host/ocpp/{station_id}, are let in or told why not, and are served until they leave."""
+
+import asyncio
+import logging
+import socket as sockets
+import ssl
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any, Final, cast
+
+import structlog
+from websockets.asyncio.server import Server, ServerConnection, serve
+
+from csms.bus import Credentials, MessageLog, Presence, Report
+from csms.gateway.charger_socket import ChargerSocket
+from csms.gateway.connections import Connections
+from csms.gateway.door import Door
+from csms.gateway.link import POLICY_VIOLATION, SERVICE_RESTART, Link, Wiring
+from csms.gateway.settings import GatewaySettings
+from csms.gateway.sweeper import Sweeper
+from csms.gateway.translator import Translator
+from csms.gateway.versions import VERSIONS
+
+__all__ = ["Gateway", "GatewaySettings"]
+
+log = structlog.get_logger(__name__)
+
+PROTOCOL_ERROR = 1002
+PROBE_OF_OLDER_S = 2.0  # T9
+OPEN_TIMEOUT_S = 30.0  # ten thousand handshakes may stand in line
+CLOSE_TIMEOUT_S = 5.0
+BACKLOG = 4096
+
+# (option, value): a connection whose other end vanished is found by the kernel within two minutes (B07). Linux hands the
+# options of the listening socket on to every accepted one.
+TCP_OPTIONS: Final = (
+    (sockets.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (sockets.IPPROTO_TCP, "TCP_KEEPIDLE", 60),
+    (sockets.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
+    (sockets.IPPROTO_TCP, "TCP_KEEPCNT", 4),
+    (sockets.IPPROTO_TCP, "TCP_USER_TIMEOUT", 120_000),
+)
+
+
+class Gateway:
+    def __init__(
+        self,
+        *,
+        settings: GatewaySettings,
+        connections: Connections,
+        report: Report,
+        credentials: Credentials,
+        presence: Presence,
+        message_log: MessageLog,
+        versions: Mapping[str, Callable[[], Translator]] = VERSIONS,
+    ) -> None:
+        self.port = settings.port
+        self._settings = settings
+        self._connections = connections
+        self._links: set[Link] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._server: Server | None = None
+        self._wiring = Wiring(
+            report=report,
+            presence=presence,
+            message_log=message_log,
+            call_timeout_s=settings.call_timeout_s,
+            ping_interval_s=settings.ping_interval_s,
+            displace=self._displace,
+        )
+        self._door = Door(
+            settings,
+            credentials=credentials,
+            message_log=message_log,
+            counts=self._wiring.counts,
+            translators={subprotocol: make() for subprotocol, make in versions.items()},
+            let_in=self._let_in,
+        )
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often since the start: refused, malformed, violation, unsolicited, timeout, too_big."""
+        return self._wiring.counts
+
+    async def run(self) -> None:
+        """Serves until cancelled."""
+        await self.start()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self.stop()
+
+    async def start(self) -> None:
+        """When it returns, `port` is bound and served."""
+        settings = self._settings
+        listener = _listen(settings.host, settings.port)
+        self.port = listener.getsockname()[1]
+        logger = logging.getLogger("csms.gateway.websockets")
+        logger.setLevel(logging.WARNING)  # a line for every connection that opens is no news
+        self._server = await serve(
+            self._handle,
+            sock=listener,
+            backlog=BACKLOG,
+            ssl=_tls(settings),
+            compression="deflate" if settings.compression else None,
+            process_request=self._door.process_request,
+            server_header="roambridge",
+            open_timeout=OPEN_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            ping_interval=None,
+            max_size=settings.max_frame_bytes,
+            create_connection=cast(Any, partial(ChargerSocket, not_http=self._door.not_http)),
+            logger=logger,
+        )
+        sweeper = Sweeper(
+            self._links,
+            pong_timeout_s=settings.pong_timeout_s,
+            report_timeout_s=settings.report_timeout_s,
+            probe_grace_s=settings.probe_grace_s,
+            tick_s=min(1.0, settings.ping_interval_s[0] / 4, settings.pong_timeout_s / 4),
+        )
+        self._spawn(sweeper.run())
+        log.info("gateway_listens", host=settings.host, port=self.port, tls=settings.tls_cert is not None)
+
+    async def stop(self) -> None:
+        """Calls that are here are answered, then every charger is sent away with 1012; it comes back and sends again what
+        was not answered."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close(close_connections=False)
+        for link in list(self._links):
+            link.leave(SERVICE_RESTART, "service restarts")
+        closed = asyncio.ensure_future(server.wait_closed())
+        _, unfinished = await asyncio.wait([closed], timeout=2 * CLOSE_TIMEOUT_S)
+        if unfinished:
+            log.warning("chargers_do_not_leave", connections=len(server.handler_tasks))
+            for task in [*server.handler_tasks]:
+                task.cancel()
+            await asyncio.wait([closed], timeout=CLOSE_TIMEOUT_S)
+        for task in [*self._tasks]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _let_in(self, connection: ChargerSocket, /, *, station_id: str, peer: str, translator: Translator) -> None:
+        connection.receiver = Link(connection, self._wiring, station_id=station_id, peer=peer, translator=translator)
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, ChargerSocket)
+        connection.settle()
+        link = connection.receiver
+        if not isinstance(link, Link):
+            await connection.close(PROTOCOL_ERROR, "no OCPP version in common")
+            return
+        self._links.add(link)
+        self._connections.attach(link)
+        try:
+            await link.serve()
+        finally:
+            self._links.discard(link)
+            self._connections.detach(link)
+            link.ended()
+
+    def _displace(self, older: Link, newer: Link) -> None:
+        self._spawn(self._close_displaced(older, newer))
+
+    async def _close_displaced(self, older: Link, newer: Link) -> None:
+        """The newer one is served already; whether the older one still answers only tells a reconnect from a second
+        station under the same identity (T9)."""
+        if await older.socket.pongs(PROBE_OF_OLDER_S):
+            log.warning("duplicate_identity", station_id=newer.station_id, older=older.peer, newer=newer.peer)
+            self._wiring.presence.duplicate(newer.station_id, older.connection_id, newer.connection_id)
+        older.close(POLICY_VIOLATION, "replaced by a newer connection")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _listen(host: str, port: int) -> sockets.socket:
+    family = sockets.getaddrinfo(host, port, type=sockets.SOCK_STREAM)[0][0]
+    listener = sockets.create_server((host, port), family=family, backlog=BACKLOG)
+    for level, name, value in TCP_OPTIONS:
+        if hasattr(sockets, name):
+            listener.setsockopt(level, getattr(sockets, name), value)
+    return listener
+
+
+def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    if settings.tls_client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

@@ -1,0 +1,62 @@
+"""One task, not one per socket, finds the chargers that fell silent and the reports that take too long (T7)."""
+
+import asyncio
+import time
+from collections.abc import Collection
+
+import structlog
+
+from csms.gateway.link import Link
+
+log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """An idle charger is pinged; one from which nothing at all comes within `pong_timeout_s` after that is dropped. Any
+    frame counts as life, so a charger that ignores pings but talks survives."""
+
+    def __init__(
+        self,
+        links: Collection[Link],
+        *,
+        pong_timeout_s: float,
+        report_timeout_s: float,
+        probe_grace_s: float,
+        tick_s: float,
+    ) -> None:
+        self._links = links
+        self._pong_timeout_s = pong_timeout_s
+        self._report_timeout_s = report_timeout_s
+        self._probe_grace_s = probe_grace_s
+        self._tick_s = tick_s
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self._tick_s)
+            self.sweep(time.monotonic())
+
+    def sweep(self, now: float) -> None:
+        for link in list(self._links):
+            try:
+                self._look_at(link, now)
+            except Exception:
+                log.exception("sweep_failed", station_id=link.station_id)
+
+    def _look_at(self, link: Link, now: float) -> None:
+        if not link.opened and link.socket.is_open and now - link.since >= self._probe_grace_s:
+            link.open()
+        if link.busy_since and not link.overdue and now - link.busy_since > self._report_timeout_s:
+            link.overdue = True
+            if link.task is not None:
+                link.task.cancel()
+        if not link.socket.is_open:
+            link.notify()
+        elif link.pinged_at and link.last_life < link.pinged_at:
+            if now - link.pinged_at > self._pong_timeout_s:
+                log.info("station_silent", station_id=link.station_id, peer=link.peer)
+                link.abort("no sign of life after a ping")
+        elif now - link.last_life >= link.ping_after_s:
+            link.pinged_at = now
+            link.socket.ping_now()
+        else:
+            link.pinged_at = 0.0

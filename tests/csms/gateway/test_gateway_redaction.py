@@ -1,0 +1,49 @@
+import orjson
+import pytest
+
+from csms.gateway.redaction import redact
+
+SECRET = "0123456789abcdef"
+SIGNED = "https://files.example.com/up/cp1.log?signature=0123456789abcdef&expires=1"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        [2, "1", "ChangeConfiguration", {"key": "AuthorizationKey", "value": SECRET}],
+        [2, "1", "ChangeConfiguration", {"value": SECRET, "key": "authorizationKEY"}],
+        [3, "1", {"configurationKey": [{"key": "AuthorizationKey", "readonly": False, "value": SECRET}]}],
+        [4, "1", "InternalError", "", {"request": {"key": "AuthorizationKey", "value": SECRET}}],
+        [2, "1", "GetDiagnostics", {"location": SIGNED}],
+        [2, "1", "GetDiagnostics", {"location": f"ftp://operator:{SECRET}@files.example.com/up"}],
+    ],
+)
+def test_secrets_never_reach_the_message_log(frame: list[object]) -> None:
+    redacted = redact(orjson.dumps(frame).decode())
+    assert SECRET not in redacted
+    assert orjson.loads(redacted)[:2] == frame[:2]
+
+
+def test_a_name_behind_escapes_is_found() -> None:
+    text = '[2,"1","ChangeConfiguration",{"key":"\\u0041uthorizationKey","value":"' + SECRET + '"}]'
+    assert SECRET not in redact(text)
+
+
+def test_a_broken_frame_that_names_a_secret_is_withheld() -> None:
+    assert redact('[2,"1","ChangeConfiguration",{"value":"' + SECRET + '","key":"AuthorizationKey"') == "[redacted]"
+    assert SECRET not in redact('[2,"1","GetDiagnostics",{"location":"' + SIGNED)
+    assert redact("[" * 900 + '"AuthorizationKey"' + "]" * 900) == "[redacted]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[2,"1","Heartbeat",{}]',
+        '[2,"1","ChangeConfiguration",{"key":"HeartbeatInterval","value":"300"}]',
+        "[2, not json",
+        '[2,"1","Authorize",{"idTag":"\\u0000A\\u00e9"}]',
+        '[2,"1","DataTransfer",{"data":"see https://example.com/manual"}]',
+    ],
+)
+def test_other_frames_are_kept_to_the_letter(text: str) -> None:
+    assert redact(text) == text
