@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, bindparam, insert, inspect, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from csms.alerts import Alarm, raise_alarms
@@ -17,6 +17,7 @@ from csms.journal import Fact, append
 from csms.models import Base
 
 Values = dict[str, Any]
+Update = tuple[int, type[Base], str, Any, Values]
 
 
 class Batch:
@@ -28,7 +29,8 @@ class Batch:
         self.event: int = -1  # the event being handled; what is written belongs to it
         self._claims: list[tuple[int, type[Base], Values]] = []
         self._inserts: list[tuple[int, type[Base], Values]] = []
-        self._updates: list[tuple[int, type[Base], str, Any, Values]] = []
+        self._first: list[Update] = []
+        self._updates: list[Update] = []
         self._facts: list[tuple[int, Fact]] = []
         self._alarms: list[tuple[int, Alarm]] = []
 
@@ -42,6 +44,11 @@ class Batch:
     def update(self, model: type[Base], key: str, value: Any, changes: Values) -> None:
         """Change the row whose column `key` is `value`; in the order in which it was asked."""
         self._updates.append((self.event, model, key, value, changes))
+
+    def update_first(self, model: type[Base], key: str, value: Any, changes: Values) -> None:
+        """As `update`, before any claim: it makes room for one. It is kept even if its event loses its claim, so it must be
+        true either way."""
+        self._first.append((self.event, model, key, value, changes))
 
     def tell(self, fact: Fact) -> None:
         self._facts.append((self.event, fact))
@@ -63,12 +70,10 @@ class Batch:
         )
 
     def flush(self) -> set[int]:
-        """Write everything, and return the events that lost a claim: nothing they wrote is kept.
-
-        Updates go first: a new transaction may take the place of one that an update just closed.
-        """
-        self._flush_updates()
+        """Write everything, and return the events that lost a claim: nothing else they wrote is kept."""
+        self._flush_updates(self._first)
         lost = self._flush_claims()
+        self._flush_updates([entry for entry in self._updates if entry[0] not in lost])
         kept = [entry for entry in self._inserts if entry[0] not in lost]
         for model, rows in _grouped(kept):
             self.connection.execute(insert(model), rows)
@@ -76,11 +81,11 @@ class Batch:
         raise_alarms(self.connection, [alarm for event, alarm in self._alarms if event not in lost], self.now)
         return lost
 
-    def _flush_updates(self) -> None:
+    def _flush_updates(self, updates: Sequence[Update]) -> None:
         """Runs of the same shape share one executemany."""
         run: list[Values] = []
         shape: tuple[Any, ...] | None = None
-        for _, model, key, value, changes in self._updates:
+        for _, model, key, value, changes in updates:
             this = (model, key, tuple(changes))
             if this != shape and run:
                 self._execute_updates(shape, run)
@@ -106,7 +111,7 @@ class Batch:
             wanted = [(event, values) for event, of, values in self._claims if of is model and event not in lost]
             if not wanted:
                 continue
-            key = next(iter(model.__table__.primary_key.columns))
+            key = inspect(model).primary_key[0]
             statement = dialect.insert(model).on_conflict_do_nothing().returning(key)
             got = set(self.connection.execute(statement, [values for _, values in wanted]).scalars())
             lost |= {event for event, values in wanted if values[key.name] not in got}

@@ -137,7 +137,8 @@ class Subscriber:
                 self._wake()  # what this reader wrote may be news to others
                 continue
             try:
-                await asyncio.wait_for(grown.wait(), self._poll_s)
+                async with asyncio.timeout(self._poll_s):
+                    await grown.wait()
             except TimeoutError:
                 pass
 

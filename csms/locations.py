@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, select, update
 
 from csms.batch import Batch
-from csms.clock import SKEW_LIMIT
+from csms.clock import SKEW_LIMIT, skew_s
 from csms.events import Ack, ConnectorStatus, ConnectorStatusReported
 from csms.journal import Fact, FactType
 from csms.models import Connector, Evse, Location, Station, Tariff
@@ -59,13 +59,13 @@ class Place:
     tariff: Row[Any] | None
 
     def max_power_w(self) -> int | None:
-        return None if self.connector is None else max_power_w(self.connector._mapping)
+        return None if self.connector is None else max_power_w(dict(self.connector._mapping))
 
 
 PHASES = {"AC_1_PHASE": 1, "AC_2_PHASE": 2, "AC_2_PHASE_SPLIT": 2, "AC_3_PHASE": 3, "DC": 1}
 
 
-def max_power_w(connector: Mapping[str, Any]) -> int | None:
+def max_power_w(connector: Mapping[Any, Any]) -> int | None:
     """What the connector can deliver, by its stated power or else volts x amperes x phases."""
     stated: int | None = connector.get("max_electric_power")
     if stated:
@@ -74,46 +74,56 @@ def max_power_w(connector: Mapping[str, Any]) -> int | None:
     return int(connector["max_voltage"]) * int(connector["max_amperage"]) * phases or None
 
 
-class Locations:
-    """The status of EVSEs, and the places of transactions, within a batch."""
+class Statuses:
+    """The status reports of one batch."""
 
-    def load_statuses(self, batch: Batch, events: Sequence[ConnectorStatusReported]) -> None:
-        """The EVSEs of the stations that report, locked in the order of their ids."""
-        self._evses: dict[tuple[str, int], dict[str, Any]] = {}
+    def __init__(self, batch: Batch, events: Sequence[ConnectorStatusReported]) -> None:
+        """Loads the EVSEs of the stations that report, and locks them and their sites, each in the order of ids."""
+        self._batch = batch
         stations = sorted({event.station_id for event in events})
-        if not stations:
-            return
         query = select(Evse.__table__).where(Evse.station_id.in_(stations)).order_by(Evse.id).with_for_update()
-        for row in batch.connection.execute(query):
-            self._evses[row.station_id, row.evse] = dict(row._mapping)
+        rows = [dict(row._mapping) for row in batch.connection.execute(query)]
+        self._evses = {(row["station_id"], row["evse"]): row for row in rows}
+        sites = {row["location_row"] for row in rows}
+        batch.connection.execute(
+            select(Location.id).where(Location.id.in_(sites)).order_by(Location.id).with_for_update()
+        )
 
-    def status(self, batch: Batch, event: ConnectorStatusReported) -> Ack:
+    def status(self, event: ConnectorStatusReported) -> Ack:
         """C03: the newest status by its own time wins; one that would go back in time is logged and no more."""
-        at = event.occurred_at
-        if at is None or abs(at - event.received_at) > SKEW_LIMIT:
-            at = event.received_at
+        batch = self._batch
+        self._measure_clock(event)
         if event.evse == 0:
             changes = {"status": event.status.value, "error_code": event.error_code}
             batch.update(Station, "station_id", event.station_id, changes)
             return Ack()
+        at = event.occurred_at
+        if at is None or abs(at - event.received_at) > SKEW_LIMIT:
+            at = event.received_at
         evse = self._evses.get((event.station_id, event.evse))
         if evse is None or (evse["status_at"] is not None and at < evse["status_at"]):
             return Ack()
         before = _availability(evse["removed"], evse["status"])
         told = {
             "status": event.status.value,
-            "status_at": at,
             "error_code": event.error_code,
             "vendor_error_code": event.vendor_error_code,
         }
-        changed = any(evse[name] != value for name, value in told.items() if name != "status_at")
-        evse |= told
+        changed = any(evse[name] != value for name, value in told.items())
+        evse |= told | {"status_at": at}
         if before is not _availability(evse["removed"], evse["status"]):
             touch(batch, evse, event.received_at)
-        batch.update(Evse, "id", evse["id"], {**told, "last_updated": evse["last_updated"]})
+        batch.update(Evse, "id", evse["id"], {**told, "status_at": at, "last_updated": evse["last_updated"]})
         if changed:
             batch.fact(FactType.EVSE_STATUS, str(evse["id"]), event, status=event.status.value)
         return Ack()
+
+    def _measure_clock(self, event: ConnectorStatusReported) -> None:
+        """A status is told when it changes: its time is the charger's clock, live (F01)."""
+        if event.occurred_at is not None:
+            skew = skew_s(event.occurred_at, event.received_at)
+            changes = {"clock_skew_s": skew, "clock_skew_at": event.received_at}
+            self._batch.update(Station, "station_id", event.station_id, changes)
 
 
 def _availability(removed: bool, status: str | None) -> Availability:
@@ -226,7 +236,7 @@ CONNECTOR_FIELDS = (
     "max_amperage",
     "max_electric_power",
 )
-TOKEN_FIELDS = ("uid", "type", "contract_id", "country_code", "party_id", "issuer")
+TOKEN_FIELDS = ("uid", "type", "contract_id", "country_code", "party_id", "issuer", "group_id")
 
 
 def snapshot(place: Place | None, token: Row[Any] | None) -> dict[str, Any]:

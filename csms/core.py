@@ -1,0 +1,226 @@
+"""The only way in from chargers: an event is answered after the commit that holds it, and one commit holds many."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+import structlog
+from sqlalchemy import Connection
+
+from csms.authorization import TokenOwner
+from csms.batch import Batch
+from csms.bus import Send
+from csms.consultation import Consultation
+from csms.database import Database
+from csms.events import (
+    AnyEvent,
+    ConnectorStatusReported,
+    DiagnosticsStatusReported,
+    Event,
+    FirmwareStatusReported,
+    HeartbeatReceived,
+    HeartbeatReply,
+    IdTokenPresented,
+    MeterSampled,
+    StationBooted,
+    TransactionEnded,
+    TransactionStarted,
+    VendorDataReceived,
+)
+from csms.journal import Wake
+from csms.locations import Statuses
+from csms.remote import RemoteControl
+from csms.samples import Samples
+from csms.standing import Consulted, Standing
+from csms.stations import SEEN_EVERY_S, Boots, Notices, Stations, write_news
+from csms.transactions import Taps, Transactions
+
+log = structlog.get_logger(__name__)
+
+R = TypeVar("R")
+
+BATCH_AT_MOST = 500
+ROUNDS_AT_MOST = 4  # an event that loses a row to another worker is decided again; losing it this often is a fault
+
+Handler = Callable[[Any], Any]
+Answered = tuple[Any, BaseException | None]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Pending:
+    """An event that waits for its batch."""
+
+    __slots__ = ("consulted", "event", "future")
+
+    def __init__(self, event: AnyEvent, consulted: Consulted | None, future: asyncio.Future[Any]) -> None:
+        self.event = event
+        self.consulted = consulted
+        self.future = future
+
+
+class Csms:
+    """The core of one process. `report` is for the gateway, `stations` and `remote` for those who ask and order.
+
+    Nothing is kept in memory that the database does not hold: any process may take any event.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        send: Send,
+        wake: Wake,
+        our_party: tuple[str, str],
+        token_owner: TokenOwner | None = None,
+        unknown_stations: str = "pending",
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database = database
+        self._wake = wake
+        self._our_party = our_party
+        self._strangers = unknown_stations == "pending"
+        self._clock = clock
+        self._consultation = Consultation(database, token_owner, clock=clock)
+        self._pending: list[Pending] = []
+        self._work = asyncio.Event()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="core-writer")
+        self.stations = Stations(database, strangers=self._strangers, clock=clock)
+        self.stations.on_news = self._work.set
+        self.remote = RemoteControl(database, send=send, wake=wake, clock=clock)
+
+    async def report(self, event: Event[R], /) -> R:
+        """Returns the reply after the commit; raises when the event is not stored."""
+        if isinstance(event, HeartbeatReceived):  # the sign of life itself is Presence.seen
+            return cast(R, HeartbeatReply(current_time=self._clock()))
+        consulted = None
+        if isinstance(event, IdTokenPresented | TransactionStarted):
+            consulted = await self._consultation.consult(event)
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._pending.append(Pending(cast(AnyEvent, event), consulted, future))
+        self._work.set()
+        return await future
+
+    async def run(self) -> None:
+        """Commits batches, one after the other, until cancelled; then what is still waiting fails."""
+        loop = asyncio.get_running_loop()
+        seen_at = loop.time()
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(SEEN_EVERY_S):  # not wait_for: on 3.11 it can swallow a cancellation
+                        await self._work.wait()
+                except TimeoutError:
+                    pass
+                self._work.clear()
+                while self._pending:
+                    await self._commit_next(loop)
+                await loop.run_in_executor(self._writer, self._write_news)
+                if loop.time() - seen_at >= SEEN_EVERY_S:
+                    seen_at = loop.time()
+                    await loop.run_in_executor(self._writer, self.stations.flush_seen)
+        finally:
+            for waiting in self._pending:
+                waiting.future.cancel()
+            self._pending.clear()
+
+    async def close(self) -> None:
+        """After `run` has ended: the last news and signs of life are written."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._write_last)
+        self._writer.shutdown()
+
+    def _write_last(self) -> None:
+        self._write_news()
+        self.stations.flush_seen()
+
+    def _write_news(self) -> None:
+        if news := self.stations.news():
+            with self._database.write() as connection:
+                write_news(connection, news, self._clock())
+            self.stations.forget(len(news))
+
+    async def _commit_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        taken, self._pending = self._pending[:BATCH_AT_MOST], self._pending[BATCH_AT_MOST:]
+        answers = await loop.run_in_executor(self._writer, self._answer, taken)
+        for waiting, (reply, error) in zip(taken, answers, strict=True):
+            if waiting.future.done():
+                continue  # the charger's connection is gone; what it said is stored
+            if error is None:
+                waiting.future.set_result(reply)
+            else:
+                waiting.future.set_exception(error)
+        self._wake()
+
+    # ---- in the writer thread ---------------------------------------------------------------------------------------
+
+    def _answer(self, taken: Sequence[Pending]) -> Sequence[Answered]:
+        """A batch in one transaction; should that fail, each event in one of its own, so that a bad one harms only itself."""
+        try:
+            return [(reply, None) for reply in self._commit(taken)]
+        except Exception as error:
+            if len(taken) == 1:
+                log.exception("event_not_stored", event_type=type(taken[0].event).__name__, **_about(taken[0].event))
+                return [(None, error)]
+            log.warning("batch_replayed", events=len(taken), error=type(error).__name__)
+            return [answer for waiting in taken for answer in self._answer([waiting])]
+
+    def _commit(self, taken: Sequence[Pending]) -> Sequence[Any]:
+        news = self.stations.news()
+        with self._database.write() as connection:
+            write_news(connection, news, self._clock())
+            replies = self._decide(connection, taken)
+        self.stations.forget(len(news))
+        return replies
+
+    def _decide(self, connection: Connection, taken: Sequence[Pending]) -> Sequence[Any]:
+        replies: dict[int, Any] = {}
+        waiting = dict(enumerate(taken))
+        for _ in range(ROUNDS_AT_MOST):
+            lost = self._round(connection, waiting, replies)
+            if not lost:
+                return [replies[index] for index in range(len(taken))]
+            waiting = {index: waiting[index] for index in sorted(lost)}
+        raise RuntimeError(f"{len(waiting)} events lost their rows {ROUNDS_AT_MOST} times")
+
+    def _round(self, connection: Connection, waiting: dict[int, Pending], replies: dict[int, Any]) -> set[int]:
+        """Load once, decide in order, write together; returns the events to decide again."""
+        batch = Batch(connection, self._clock())
+        handlers = self._handlers(batch, list(waiting.values()))
+        for index, pending in waiting.items():
+            batch.event = index
+            replies[index] = handlers[type(pending.event)](pending.event)
+        return batch.flush()
+
+    def _handlers(self, batch: Batch, waiting: Sequence[Pending]) -> dict[type[Any], Handler]:
+        """Who answers which event. A service is only built, and so loads, for the events that are there."""
+        by_type: dict[type[Any], list[Any]] = {}
+        for pending in waiting:
+            by_type.setdefault(type(pending.event), []).append(pending.event)
+        handlers: dict[type[Any], Handler] = {}
+        if boots := by_type.get(StationBooted):
+            handlers[StationBooted] = Boots(batch, boots, strangers=self._strangers).boot
+        if statuses := by_type.get(ConnectorStatusReported):
+            handlers[ConnectorStatusReported] = Statuses(batch, statuses).status
+        taps, starts, ends = (by_type.get(t, []) for t in (IdTokenPresented, TransactionStarted, TransactionEnded))
+        if taps or starts or ends:
+            standing = Standing(batch, self._database, [*taps, *starts, *ends])
+            consulted = {p.event.event_id: p.consulted for p in waiting if p.consulted is not None}
+            transactions = Transactions(batch, standing, consulted, ends, self._our_party)
+            handlers[IdTokenPresented] = Taps(batch, standing, consulted).authorize
+            handlers[TransactionStarted] = transactions.start
+            handlers[TransactionEnded] = transactions.end
+        if samples := by_type.get(MeterSampled):
+            handlers[MeterSampled] = Samples(batch, samples).sample
+        notices = Notices(batch)
+        handlers[VendorDataReceived] = notices.vendor_data
+        handlers[FirmwareStatusReported] = notices.firmware_status
+        handlers[DiagnosticsStatusReported] = notices.diagnostics_status
+        return handlers
+
+
+def _about(event: AnyEvent) -> dict[str, str]:
+    return {"station_id": event.station_id, "event_id": event.event_id}

@@ -1,0 +1,176 @@
+"""Meter samples: every frame is kept once, and moves the running transaction on when it is news."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, and_, or_, select
+
+from csms.batch import Batch
+from csms.clock import SKEW_LIMIT
+from csms.events import Ack, Event, MeterSample, MeterSampled
+from csms.journal import FactType
+from csms.lifecycle import OPEN_STATES, Flag, State
+from csms.metering import delivered, latest_power_w, register_readings
+from csms.models import MeterSampleRow, RawEvent, Transaction
+
+SAMPLES = msgspec.json.Decoder(tuple[MeterSample, ...])
+ENCODER = msgspec.json.Encoder()
+
+_T = Transaction.__table__
+_NEEDED = (
+    _T.c.id,
+    _T.c.number,
+    _T.c.transaction_ref,
+    _T.c.station_id,
+    _T.c.evse,
+    _T.c.state,
+    _T.c.flags,
+    _T.c.started_at,
+    _T.c.meter_start_mwh,
+    _T.c.meter_last_mwh,
+    _T.c.energy_mwh,
+    _T.c.power_w,
+    _T.c.last_sample_at,
+    _T.c.sample_count,
+)
+_OPEN = [state.value for state in OPEN_STATES]
+
+
+def digest_of(station_id: str, transaction_ref: str | None, encoded: str) -> str:
+    """What tells a frame that is sent again from a new one, whatever its message id (E03)."""
+    return blake2b(f"{station_id}|{transaction_ref}|{encoded}".encode("utf-8", "replace"), digest_size=12).hexdigest()
+
+
+def sample_row(
+    event: Event[Any], evse: int, samples: Sequence[MeterSample], encoded: str, digest: str
+) -> dict[str, Any]:
+    readings = register_readings(samples)
+    return {
+        "event_id": event.event_id,
+        "received_at": event.received_at,
+        "station_id": event.station_id,
+        "evse": evse,
+        "occurred_at": event.received_at,
+        "digest": digest,
+        "energy_mwh": readings[-1].energy_mwh if readings else None,
+        "samples": encoded,
+        "raw": event.raw,
+    }
+
+
+def raw_row(event: Event[Any], transaction_id: str | None) -> dict[str, Any]:
+    """What broke the schema, as it came (T10)."""
+    return {
+        "event_id": event.event_id,
+        "station_id": event.station_id,
+        "received_at": event.received_at,
+        "type": type(event).__name__,
+        "transaction_id": transaction_id,
+        "violations": list(event.violations),
+        "raw": event.raw or "",
+    }
+
+
+class Samples:
+    """The meter samples of one batch."""
+
+    def __init__(self, batch: Batch, events: Sequence[MeterSampled]) -> None:
+        """Loads the transactions that the events name, or that run on their EVSEs when they name none we know."""
+        self._batch = batch
+        self._encoded = {event.event_id: ENCODER.encode(event.samples).decode() for event in events}
+        self._digests = {
+            event.event_id: digest_of(event.station_id, event.transaction_ref, self._encoded[event.event_id])
+            for event in events
+        }
+        numbers = [int(e.transaction_ref) for e in events if e.transaction_ref and _is_number(e.transaction_ref)]
+        unnamed = sorted({e.station_id for e in events if not (e.transaction_ref and _is_number(e.transaction_ref))})
+        conditions: list[ColumnElement[bool]] = []
+        if numbers:
+            conditions.append(_T.c.number.in_(numbers))
+        if unnamed:
+            conditions.append(and_(_T.c.station_id.in_(unnamed), _T.c.state.in_(_OPEN)))
+        query = select(*_NEEDED).where(or_(*conditions)).order_by(_T.c.id).with_for_update()
+        self._transactions = [dict(row._mapping) for row in batch.connection.execute(query)]
+        self._by_number = {row["number"]: row for row in self._transactions}
+        seen = select(MeterSampleRow.digest).where(MeterSampleRow.digest.in_(list(self._digests.values())))
+        self._seen = set(batch.connection.execute(seen).scalars())
+
+    def sample(self, event: MeterSampled) -> Ack:
+        """E03, E04, E09: a repeat changes nothing, a late one is evidence, a register that falls is no energy."""
+        digest = self._digests[event.event_id]
+        if digest in self._seen:
+            return Ack()
+        self._seen.add(digest)
+        transaction = self._find(event)
+        late = transaction is not None and transaction["state"] == State.ENDED
+        at = _believed(event, transaction)
+        row = sample_row(event, event.evse, event.samples, self._encoded[event.event_id], digest)
+        transaction_id = transaction["id"] if transaction else None
+        self._batch.insert(MeterSampleRow, row | {"occurred_at": at, "transaction_id": transaction_id, "late": late})
+        if event.violations:
+            self._batch.insert(RawEvent, raw_row(event, transaction_id))
+        if transaction is None:
+            return Ack()
+        if late:
+            self._flag(transaction, Flag.LATE_SAMPLES, event)
+        else:
+            self._advance(transaction, event, at)
+        if event.violations:
+            self._flag(transaction, Flag.SCHEMA_VIOLATION, event)
+        return Ack()
+
+    def _find(self, event: MeterSampled) -> dict[str, Any] | None:
+        ref = event.transaction_ref
+        if ref and _is_number(ref):
+            named = self._by_number.get(int(ref))
+            if named is not None and named["station_id"] == event.station_id:
+                return named
+        running = [
+            t
+            for t in self._transactions
+            if t["station_id"] == event.station_id and t["evse"] == event.evse and t["state"] in _OPEN
+        ]
+        if ref is None:  # a clock-aligned sample belongs to a transaction only while one is active
+            running = [t for t in running if t["state"] == State.ACTIVE]
+        return max(running, key=lambda t: t["started_at"], default=None)
+
+    def _advance(self, transaction: dict[str, Any], event: MeterSampled, at: datetime) -> None:
+        """The running sum. An older sample than the newest counts when the end is reconciled, not here."""
+        if transaction["last_sample_at"] is not None and at < transaction["last_sample_at"]:
+            return
+        points = [reading.energy_mwh for reading in register_readings(event.samples)]
+        last = transaction["meter_last_mwh"]
+        energy = transaction["energy_mwh"] + delivered(points if last is None else [last, *points])
+        power = latest_power_w(event.samples)
+        changes = {
+            "energy_mwh": energy,
+            "meter_last_mwh": points[-1] if points else last,
+            "power_w": transaction["power_w"] if power is None else power,
+            "last_sample_at": at,
+            "sample_count": transaction["sample_count"] + 1,
+            "last_updated": event.received_at,
+        }
+        transaction |= changes
+        self._batch.update(Transaction, "id", transaction["id"], changes)
+        self._batch.fact(FactType.TRANSACTION_SAMPLED, transaction["id"], event)
+
+    def _flag(self, transaction: dict[str, Any], flag: Flag, event: MeterSampled) -> None:
+        if flag not in transaction["flags"]:
+            transaction["flags"] = sorted({*transaction["flags"], flag})
+            self._batch.update(Transaction, "id", transaction["id"], {"flags": transaction["flags"]})
+
+
+def _believed(event: MeterSampled, transaction: dict[str, Any] | None) -> datetime:
+    """A claim within the limit, or one inside its own transaction (an offline burst); else our reception (T2)."""
+    claimed, received = event.occurred_at, event.received_at
+    if claimed is None or claimed > received + SKEW_LIMIT:
+        return received
+    inside = transaction is not None and transaction["started_at"] <= claimed
+    return claimed if received - claimed <= SKEW_LIMIT or inside else received
+
+
+def _is_number(transaction_ref: str) -> bool:
+    return transaction_ref.isdecimal() and 0 < int(transaction_ref) < 2**31

@@ -1,0 +1,442 @@
+"""Transactions: a start is stored once however often it is sent, an end closes whatever it can be matched with."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+
+from csms.alerts import Alarm
+from csms.authorization import TAP_LASTS, Decision
+from csms.batch import Batch
+from csms.clock import Judged, end_not_before
+from csms.events import (
+    AuthorizationReply,
+    AuthorizationStatus,
+    EndReply,
+    Event,
+    IdTokenPresented,
+    MeterSample,
+    StartReply,
+    TransactionEnded,
+    TransactionStarted,
+)
+from csms.journal import FactType
+from csms.lifecycle import Flag, State, Trigger, cause_of, step
+from csms.locations import max_power_w, snapshot
+from csms.metering import Reading, Reconciled, reconcile, register_readings
+from csms.models import MeterSampleRow, RawEvent, RemoteRequest, Tap, Transaction
+from csms.samples import SAMPLES, digest_of, raw_row, sample_row
+from csms.standing import Consulted, Row_, Standing, dedup_key, hexed, lost_start_key, number_of, place_of
+from csms.tokens import masked, normalize
+
+
+class Taps:
+    """The cards presented in one batch."""
+
+    def __init__(self, batch: Batch, standing: Standing, consulted: Mapping[str, Consulted]) -> None:
+        self._batch = batch
+        self._standing = standing
+        self._consulted = consulted
+
+    def authorize(self, event: IdTokenPresented) -> AuthorizationReply:
+        """C04, D06, D07. A card that charges at this very station is accepted: it wants to stop (T3)."""
+        standing = self._standing
+        request = standing.claimable(event.station_id, event.id_token, None)
+        consulted = self._consulted.get(event.event_id, Consulted())
+        decision = standing.decide(event, event.received_at, consulted, request)
+        token = decision.token
+        here = token is not None and any(t["station_id"] == event.station_id for t in standing.active_on(token.id))
+        if here:
+            decision = Decision(status=AuthorizationStatus.ACCEPTED, reason="own_transaction_here", token=token)
+        elif token is not None:
+            decision = standing.unless_concurrent(decision, standing.active_on(token.id))
+            if decision.accepted and not token.exempt and standing.tapped_elsewhere(token.id, event.station_id):
+                decision = standing.unless_concurrent(decision, [{"tapped": "elsewhere"}])
+        method = auth_method(decision, request)
+        if decision.accepted and token is not None and not here:
+            self._hold(event, decision, method)
+        if decision.reason == "several_owners":
+            self._batch.alarm(ambiguous_card(event.id_token, event.station_id))
+        standing.log_decision(event, "authorize", decision, method)
+        return decision.reply(now=event.received_at)
+
+    def _hold(self, event: IdTokenPresented, decision: Decision, method: str) -> None:
+        """The card is taken until it starts or the time is over (D07)."""
+        held = {
+            "station_id": event.station_id,
+            "authorization_reference": decision.authorization_reference,
+            "auth_method": method,
+            "tapped_at": event.received_at,
+            "expires_at": event.received_at + TAP_LASTS,
+        }
+        token_id = decision.token.id
+        if token_id in self._standing.taps:
+            self._batch.update(Tap, "token_id", token_id, held)
+        else:
+            self._batch.claim(Tap, {"token_id": token_id, **held})
+        self._standing.taps[token_id] = {"token_id": token_id, **held}
+
+
+class Transactions:
+    """The starts and ends of one batch."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        standing: Standing,
+        consulted: Mapping[str, Consulted],
+        ends: Sequence[TransactionEnded],
+        our_party: tuple[str, str],
+    ) -> None:
+        self._batch = batch
+        self._standing = standing
+        self._consulted = consulted
+        self._our_party = our_party
+        matched = {event.event_id: self._match(event) for event in ends}
+        self._samples = self._load_samples([t["id"] for t in matched.values() if t is not None])
+
+    def _load_samples(self, ids: Sequence[str]) -> dict[str, list[MeterSample]]:
+        row = MeterSampleRow
+        query = select(row.transaction_id, row.samples).where(row.transaction_id.in_(ids)).order_by(row.received_at)
+        found: dict[str, list[MeterSample]] = {id_: [] for id_ in ids}
+        for transaction_id, samples in self._batch.connection.execute(query) if ids else ():
+            found[transaction_id or ""].extend(SAMPLES.decode(samples))
+        return found
+
+    # ---- start ------------------------------------------------------------------------------------------------------
+
+    def start(self, event: TransactionStarted) -> StartReply:
+        """E02, E03, C05, D06. A repeat gets the first answer and changes nothing (T4)."""
+        standing = self._standing
+        repeated = standing.repeats(event.station_id, dedup_key(event))
+        reused = bool(repeated) and self._is_new_session(event, repeated[0])
+        if repeated and not reused:
+            return first_answer(repeated[0])
+        judged = standing.judge(event)
+        consulted = self._consulted.get(event.event_id, Consulted())
+        request = standing.claimable(event.station_id, event.id_token, event.evse)
+        decision = standing.decide(event, judged.at, consulted, request)
+        overtaken = [t for t in standing.running_at(event.station_id, event.evse) if t["started_at"] <= judged.at]
+        if decision.token is not None:
+            others = [t for t in standing.active_on(decision.token.id) if t not in overtaken]
+            decision = standing.unless_concurrent(decision, others)
+        for transaction in overtaken:
+            self._overtake(transaction, event)
+        flags = self._start_flags(event, judged, consulted, reused)
+        epoch = repeated[0]["dedup_epoch"] + 1 if reused else 0
+        transaction = self._begin(event, judged, decision, request, flags, epoch)
+        reply = decision.reply(now=event.received_at)
+        return StartReply(transaction_id=transaction["number"], authorization=reply)
+
+    def _is_new_session(self, event: TransactionStarted, former: Row_) -> bool:
+        """T4's tie-break: clock and register both begin again after a boot, and the former session delivered and ended."""
+        later_boot = self._standing.epoch(event.station_id) > former["boot_epoch"]
+        return bool(later_boot and former["state"] == State.ENDED and former["energy_mwh"] > 0)
+
+    @staticmethod
+    def _start_flags(event: TransactionStarted, judged: Judged, consulted: Consulted, reused: bool) -> set[Flag]:
+        flags = {
+            Flag.CLOCK_SKEWED: judged.skewed,
+            Flag.UNCHECKED_TOKEN: consulted.unchecked,
+            Flag.SCHEMA_VIOLATION: bool(event.violations),
+            Flag.REPEATED_KEY: reused,
+        }
+        return {flag for flag, raised in flags.items() if raised}
+
+    def _overtake(self, transaction: Row_, event: TransactionStarted) -> None:
+        """Something starts where this one ran: its card is free, its end may still come."""
+        if transaction["state"] == State.ORPHANED:
+            return
+        transaction["state"] = step(State(transaction["state"]), Trigger.NEW_START).value
+        changes = {"state": transaction["state"], "last_updated": event.received_at}
+        self._batch.update_first(Transaction, "id", transaction["id"], changes)
+        self._batch.fact(FactType.TRANSACTION_ORPHANED, transaction["id"], event)
+
+    def _begin(
+        self,
+        event: TransactionStarted,
+        judged: Judged,
+        decision: Decision,
+        request: Row_ | None,
+        flags: set[Flag],
+        dedup_epoch: int,
+    ) -> Row_:
+        batch, standing, token = self._batch, self._standing, decision.token
+        place = place_of(standing, event.station_id, event.evse)
+        state = step(None, Trigger.START_ACCEPTED if decision.accepted else Trigger.START_REFUSED)
+        method = auth_method(decision, request)
+        transaction = {
+            **self._row(event, place.location if place else None),
+            "evse": event.evse,
+            "connector": event.connector,
+            "transaction_ref": event.transaction_ref,
+            "state": state.value,
+            "flags": sorted(flags if decision.accepted else flags | {Flag.REFUSED_START}),
+            "token_id": token.id if token is not None else None,
+            "owner_id": token.owner_id if token is not None else None,
+            "id_token": hexed(event.id_token),
+            "id_token_key": normalize(event.id_token),
+            "exempt": bool(token is not None and token.exempt),
+            "authorization": decision.status.value,
+            "auth_method": method,
+            "authorization_reference": decision.authorization_reference,
+            "remote_request_id": request["id"] if request else None,
+            "tariff_row": place.tariff.id if place and place.tariff is not None else None,
+            "snapshot": snapshot(place, token),
+            "dedup_key": dedup_key(event),
+            "dedup_epoch": dedup_epoch,
+            "started_at": judged.at,
+            "started_claimed_at": event.occurred_at,
+            "started_received_at": event.received_at,
+            "started_rule": judged.rule.value,
+            "start_event_id": event.event_id,
+            "meter_start_mwh": event.meter_start_mwh,
+            "meter_last_mwh": event.meter_start_mwh,
+            "energy_mwh": 0,
+        }
+        batch.claim(Transaction, transaction)
+        standing.transactions.append(transaction | {"ended_at": None, "booted_inside": False})
+        self._keep_raw(event, transaction["id"])
+        standing.log_decision(event, "start", decision, method)
+        if token is not None and decision.accepted and token.id in standing.taps:
+            batch.update(Tap, "token_id", token.id, {"expires_at": event.received_at})
+        if request is not None:
+            request["transaction_id"] = transaction["id"]
+            claimed = {"transaction_id": transaction["id"], "state": "started"}
+            batch.update(RemoteRequest, "id", request["id"], claimed)
+        if decision.reason == "several_owners":
+            batch.alarm(ambiguous_card(event.id_token, event.station_id))
+        fact = FactType.TRANSACTION_STARTED if decision.accepted else FactType.TRANSACTION_REFUSED
+        batch.fact(fact, transaction["id"], event)
+        if judged.skewed:
+            batch.alarm(clock_alarm(event, judged))
+        return transaction
+
+    def _row(self, event: Event[Any], location: Any) -> Row_:
+        country_code, party_id = (location.country_code, location.party_id) if location else self._our_party
+        return {
+            "id": str(uuid.uuid4()),
+            "number": self._standing.next_number(),
+            "country_code": country_code,
+            "party_id": party_id,
+            "station_id": event.station_id,
+            "ocpp_version": event.ocpp_version,
+            "boot_epoch": self._standing.epoch(event.station_id),
+            "created_at": event.received_at,
+            "last_updated": event.received_at,
+        }
+
+    # ---- end --------------------------------------------------------------------------------------------------------
+
+    def end(self, event: TransactionEnded) -> EndReply:
+        """E01, E06 to E09, C07. Never refused: what cannot be matched is kept as a transaction without a start (X04, X19),
+        what does not add up is flagged."""
+        transaction = self._match(event)
+        if transaction is None:
+            repeated = self._standing.repeats(event.station_id, lost_start_key(event))
+            if not repeated:
+                self._end_unseen(event)
+            return EndReply(authorization=self._stop_authorization(event, None)[0])
+        reply, stop_flags = self._stop_authorization(event, transaction)
+        if transaction["state"] != State.ENDED:
+            self._close(event, transaction, stop_flags)
+        elif transaction["end_event_id"] is None:  # given up before: the bill is in review, the late word is evidence
+            word = f"late_end:{event.meter_stop_mwh}@{event.occurred_at or event.received_at:%Y-%m-%dT%H:%M:%SZ}"
+            changes = {"findings": [*transaction["findings"], word], "end_event_id": event.event_id}
+            transaction |= changes
+            self._batch.update(Transaction, "id", transaction["id"], changes)
+        return EndReply(authorization=reply)
+
+    def _match(self, event: TransactionEnded) -> Row_ | None:
+        """By its number at this very station; else the one that still runs there and fits by meter and card (X04)."""
+        number = number_of(event.transaction_ref)
+        for transaction in self._standing.transactions:
+            own = transaction["station_id"] == event.station_id
+            if own and (transaction["number"] == number or transaction["transaction_ref"] == event.transaction_ref):
+                return transaction
+        key = normalize(event.id_token or "")
+        candidates = [
+            t
+            for t in self._standing.running_at(event.station_id)
+            if event.meter_stop_mwh is None
+            or t["meter_start_mwh"] is None
+            or t["meter_start_mwh"] <= event.meter_stop_mwh
+        ]
+        fitting = [t for t in candidates if key and t["id_token_key"] == key] or candidates
+        return fitting[0] if fitting else None
+
+    def _close(self, event: TransactionEnded, transaction: Row_, stop_flags: set[Flag]) -> None:
+        refused = Flag.REFUSED_START in transaction["flags"]
+        judged = end_not_before(transaction["started_at"], self._standing.judge(event))
+        cause, cause_flags = cause_of(event.reason, refused)
+        samples = [*self._samples.get(transaction["id"], ()), *event.samples]
+        reconciled = self._reconcile(event, transaction, judged, register_readings(samples))
+        flags = set(transaction["flags"]) | cause_flags | stop_flags | end_flags(event, judged, reconciled)
+        changes = {
+            "state": step(State(transaction["state"]), Trigger.END).value,
+            "cause": cause.value,
+            "flags": sorted(flags),
+            "findings": [*(transaction.get("findings") or ()), *reconciled.findings],
+            "energy_mwh": reconciled.energy_mwh,
+            **self._ending(event, judged),
+        }
+        transaction |= changes
+        self._batch.update(Transaction, "id", transaction["id"], changes)
+        self._keep_samples(event, transaction)
+        self._keep_raw(event, transaction["id"])
+        self._batch.fact(FactType.TRANSACTION_ENDED, transaction["id"], event)
+        if judged.skewed:
+            self._batch.alarm(clock_alarm(event, judged))
+
+    @staticmethod
+    def _ending(event: TransactionEnded, judged: Judged) -> Row_:
+        return {
+            "ended_at": judged.at,
+            "ended_claimed_at": event.occurred_at,
+            "ended_received_at": event.received_at,
+            "ended_rule": judged.rule.value,
+            "end_event_id": event.event_id,
+            "stop_id_token": hexed(event.id_token) if event.id_token else None,
+            "stop_reason_raw": event.reason_raw,
+            "meter_stop_mwh": event.meter_stop_mwh,
+            "power_w": None,
+            "last_updated": event.received_at,
+        }
+
+    @staticmethod
+    def _reconcile(
+        event: TransactionEnded, transaction: Row_, judged: Judged, readings: Sequence[Reading]
+    ) -> Reconciled:
+        connector = (transaction["snapshot"] or {}).get("connector")
+        return reconcile(
+            meter_start_mwh=transaction["meter_start_mwh"],
+            meter_stop_mwh=event.meter_stop_mwh,
+            readings=readings,
+            started_at=transaction["started_at"],
+            ended_at=judged.at,
+            interval_s=None,
+            max_power_w=max_power_w(connector) if connector else None,
+            booted_inside=transaction["booted_inside"],
+        )
+
+    def _end_unseen(self, event: TransactionEnded) -> None:
+        """X19: the start is lost; what the end and its samples tell is kept, and somebody looks at it."""
+        judged = self._standing.judge(event)
+        readings = register_readings(event.samples)
+        first = min((r.at for r in readings if r.at is not None and r.at <= judged.at), default=judged.at)
+        refused = not self._standing.known(event.station_id)
+        cause, cause_flags = cause_of(event.reason, refused)
+        choice = self._standing.choose(event.id_token or "")
+        token = choice.token
+        transaction = {
+            **self._row(event, None),
+            "evse": 0,
+            "connector": 0,
+            "transaction_ref": event.transaction_ref,
+            "state": State.ACTIVE.value,
+            "token_id": token.id if token is not None else None,
+            "owner_id": token.owner_id if token is not None else None,
+            "id_token": hexed(event.id_token or ""),
+            "id_token_key": normalize(event.id_token or ""),
+            "authorization": AuthorizationStatus.INVALID.value,
+            "auth_method": "WHITELIST",
+            "snapshot": snapshot(None, token),
+            "dedup_key": lost_start_key(event),
+            "started_at": first,
+            "started_received_at": event.received_at,
+            "started_rule": judged.rule.value,
+            "start_event_id": event.event_id,
+            "meter_start_mwh": readings[0].energy_mwh if readings else None,
+            "booted_inside": False,
+        }
+        reconciled = self._reconcile(event, transaction, judged, readings)
+        transaction |= {
+            **self._ending(event, judged),
+            "state": step(None, Trigger.END_UNSEEN).value,
+            "cause": cause.value,
+            "flags": sorted({Flag.MISSING_START} | cause_flags | end_flags(event, judged, reconciled)),
+            "findings": list(reconciled.findings),
+            "energy_mwh": reconciled.energy_mwh,
+        }
+        self._batch.claim(Transaction, transaction)
+        self._standing.transactions.append(transaction | {"dedup_epoch": 0})
+        self._keep_samples(event, transaction)
+        self._keep_raw(event, transaction["id"])
+        self._batch.fact(FactType.TRANSACTION_ENDED, transaction["id"], event)
+
+    def _stop_authorization(
+        self, event: TransactionEnded, transaction: Row_ | None
+    ) -> tuple[AuthorizationReply | None, set[Flag]]:
+        """C07: the same card, one of its group, or none at all may stop it; any other stops it too, and is flagged."""
+        if event.id_token is None:
+            return None, set()
+        key = normalize(event.id_token)
+        cards = self._standing.cards.get(key, ())
+        choice = self._standing.choose(event.id_token)
+        accepted = transaction is not None and (
+            key == transaction["id_token_key"]
+            or any(card.id == transaction["token_id"] for card in cards)
+            or self._same_group(choice.token, transaction)
+        )
+        status = AuthorizationStatus.ACCEPTED if accepted else AuthorizationStatus.INVALID
+        decision = Decision(status=status, reason="may_stop" if accepted else "foreign", token=choice.token)
+        self._standing.log_decision(event, "stop", decision, None)
+        flags = set() if accepted or transaction is None else {Flag.FOREIGN_STOP_TOKEN}
+        return AuthorizationReply(status=status), flags
+
+    @staticmethod
+    def _same_group(card: Any, transaction: Row_) -> bool:
+        started = (transaction["snapshot"] or {}).get("token")
+        if card is None or started is None or not card.group_id or card.owner_id != transaction["owner_id"]:
+            return False
+        return bool(card.group_id.casefold() == (started["group_id"] or "").casefold())
+
+    # ---- evidence ---------------------------------------------------------------------------------------------------
+
+    def _keep_samples(self, event: TransactionEnded, transaction: Row_) -> None:
+        if event.samples:
+            encoded = msgspec.json.encode(event.samples).decode()
+            digest = digest_of(event.station_id, event.transaction_ref, encoded)
+            row = sample_row(event, transaction["evse"], event.samples, encoded, digest)
+            self._batch.insert(MeterSampleRow, row | {"transaction_id": transaction["id"], "late": False})
+
+    def _keep_raw(self, event: TransactionStarted | TransactionEnded, transaction_id: str) -> None:
+        """T10: what broke the schema is kept as it came."""
+        if event.violations:
+            self._batch.insert(RawEvent, raw_row(event, transaction_id))
+
+
+def end_flags(event: TransactionEnded, judged: Judged, reconciled: Reconciled) -> set[Flag]:
+    flags = {
+        Flag.CLOCK_SKEWED: judged.skewed,
+        Flag.METER_MISMATCH: reconciled.mismatch,
+        Flag.UNIT_SUSPECT: "unit_suspect" in reconciled.findings,
+        Flag.SCHEMA_VIOLATION: bool(event.violations),
+    }
+    return {flag for flag, raised in flags.items() if raised}
+
+
+def auth_method(decision: Decision, request: Row_ | None) -> str:
+    """How the driver was let in, in the words of the bill (SE-17)."""
+    if request is not None and decision.reason == "remote_start":
+        return "COMMAND"
+    return "AUTH_REQUEST" if decision.asked else "WHITELIST"
+
+
+def first_answer(transaction: Row_) -> StartReply:
+    """What the first of the repeated starts was told (E03)."""
+    status = AuthorizationStatus(transaction["authorization"])
+    return StartReply(transaction_id=transaction["number"], authorization=AuthorizationReply(status=status))
+
+
+def ambiguous_card(id_token: str, station_id: str) -> Alarm:
+    subject = masked(normalize(id_token))
+    return Alarm(kind="card_of_several_owners", subject=subject, station_id=station_id)
+
+
+def clock_alarm(event: Event[Any], judged: Judged) -> Alarm:
+    """F06: one a charger a day."""
+    detail = {"rule": judged.rule.value, "claimed": str(judged.claimed), "received": str(judged.received_at)}
+    return Alarm(kind="clock_skew", subject=event.station_id, station_id=event.station_id, detail=detail)

@@ -1,0 +1,173 @@
+"""What time decides: stations that stay away, transactions that fall silent, starts that never come, missing bills."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, and_, case, delete, or_, select, update
+
+from csms import remote
+from csms.alerts import Alarm, raise_alarms
+from csms.bus import Admission
+from csms.database import Database
+from csms.events import ConnectorStatus
+from csms.journal import Fact, FactType, Wake, append
+from csms.lifecycle import Cause, State, Trigger, step
+from csms.locations import touch_stations
+from csms.models import ChargeRecord, Evse, Review, Station, Tap, Transaction
+
+log = structlog.get_logger(__name__)
+
+OFFLINE_AFTER = timedelta(seconds=60)  # shorter absences are nobody's business (LO-63)
+SILENT_AFTER = timedelta(hours=12)  # no sample and no end
+IDLE_AFTER = timedelta(minutes=10)  # the EVSE says it is free, and the transaction says nothing
+GIVEN_UP_AFTER = timedelta(hours=24)
+UNBILLED_AFTER = timedelta(minutes=15)
+AT_MOST = 1000  # rows a rule takes at once
+
+Rule = Callable[[Connection, datetime], Sequence[Fact]]
+
+
+def offline_stations(connection: Connection, now: datetime) -> Sequence[Fact]:
+    """Stations that have been away long enough that partners see their EVSEs as unknown."""
+    gone = connection.execute(
+        update(Station)
+        .where(
+            Station.connection_id.is_(None),
+            Station.offline_since < now - OFFLINE_AFTER,
+            Station.offline_told.is_(False),
+            Station.admission == Admission.KNOWN.value,
+        )
+        .values(offline_told=True)
+        .returning(Station.station_id)
+    ).scalars()
+    stations = list(gone)
+    if not stations:
+        return []
+    facts = [Fact(type=FactType.STATION_OFFLINE, subject=station, station_id=station) for station in stations]
+    return [*facts, *touch_stations(connection, stations, now)]
+
+
+def silent_transactions(connection: Connection, now: datetime) -> Sequence[Fact]:
+    """ACTIVE ones that nobody speaks of any more: the card is freed, the EVSE's story stays open (E01)."""
+    heard = Transaction.last_updated
+    free = (
+        select(Evse.id)
+        .where(
+            Evse.station_id == Transaction.station_id,
+            Evse.evse == Transaction.evse,
+            Evse.status == ConnectorStatus.AVAILABLE.value,
+            Evse.status_at > heard,
+            Evse.status_at < now - IDLE_AFTER,
+        )
+        .exists()
+    )
+    silent = select(Transaction.id, Transaction.station_id, Transaction.state).where(
+        Transaction.state == State.ACTIVE.value,
+        or_(heard < now - SILENT_AFTER, and_(heard < now - IDLE_AFTER, free)),
+    )
+    return _step_all(connection, silent, Trigger.SILENT, FactType.TRANSACTION_ORPHANED, {"last_updated": now})
+
+
+def never_stopped(connection: Connection, now: datetime) -> Sequence[Fact]:
+    """ORPHANED ones whose end never came. They end where we last heard of them, and wait for a person."""
+    given_up = select(Transaction.id, Transaction.station_id, Transaction.state).where(
+        Transaction.state == State.ORPHANED.value, Transaction.last_updated < now - GIVEN_UP_AFTER
+    )
+    heard = Transaction.__table__.c
+    ending = {
+        "cause": Cause.NEVER_STOPPED.value,
+        "ended_at": _later(heard.started_at, heard.last_sample_at),
+        "ended_received_at": now,
+        "ended_rule": "server_missing",
+        "last_updated": now,
+    }
+    return _step_all(connection, given_up, Trigger.GIVE_UP, FactType.TRANSACTION_ENDED, ending)
+
+
+def unbilled_transactions(connection: Connection, now: datetime) -> Sequence[Fact]:
+    """E11: ended, and neither billed nor in review. That is a fault of ours, and is never silent."""
+    billed = select(ChargeRecord.id).where(ChargeRecord.transaction_id == Transaction.id).exists()
+    reviewed = select(Review.id).where(Review.transaction_id == Transaction.id).exists()
+    query = (
+        select(Transaction.id, Transaction.station_id)
+        .where(
+            Transaction.state == State.ENDED.value,
+            Transaction.ended_received_at < now - UNBILLED_AFTER,
+            or_(Transaction.cause != Cause.REFUSED.value, Transaction.energy_mwh > 0),
+            ~billed,
+            ~reviewed,
+        )
+        .limit(AT_MOST)
+    )
+    alarms = [
+        Alarm(kind="transaction_unbilled", subject=transaction_id, station_id=station_id)
+        for transaction_id, station_id in connection.execute(query)
+    ]
+    raise_alarms(connection, alarms, now)
+    return []
+
+
+def forgotten_taps(connection: Connection, now: datetime) -> Sequence[Fact]:
+    connection.execute(delete(Tap).where(Tap.expires_at < now - timedelta(minutes=15)))
+    return []
+
+
+RULES: dict[str, tuple[float, Rule]] = {  # name: (every s, rule)
+    "no_shows": (1.0, remote.no_shows),
+    "lost_requests": (5.0, remote.settle_lost),
+    "offline_stations": (5.0, offline_stations),
+    "silent_transactions": (60.0, silent_transactions),
+    "never_stopped": (60.0, never_stopped),
+    "unbilled_transactions": (60.0, unbilled_transactions),
+    "forgotten_taps": (60.0, forgotten_taps),
+}
+
+
+class Watch:
+    """Applies each rule when it is due; a rule that fails is logged and tried again, and stops no other."""
+
+    def __init__(self, database: Database, *, wake: Wake, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._wake = wake
+        self._clock = clock
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = dict.fromkeys(RULES, loop.time())
+        while True:
+            now = loop.time()
+            for name, (every_s, _) in RULES.items():
+                if due[name] <= now:
+                    due[name] = now + every_s
+                    if await asyncio.to_thread(self.apply, name):
+                        self._wake()
+            await asyncio.sleep(1.0)
+
+    def apply(self, name: str) -> int:
+        """One rule, once; returns how many facts it made."""
+        try:
+            with self._database.write() as connection:
+                facts = RULES[name][1](connection, self._clock())
+                append(connection, facts, now=self._clock())
+        except Exception:
+            log.exception("watch_rule_failed", rule=name)
+            return 0
+        return len(facts)
+
+
+def _step_all(
+    connection: Connection, found: Any, trigger: Trigger, type_: FactType, changes: dict[str, Any]
+) -> Sequence[Fact]:
+    rows = connection.execute(found.order_by(Transaction.id).limit(AT_MOST).with_for_update()).all()
+    for transaction_id, _, state in rows:
+        values = {"state": step(State(state), trigger).value, **changes}
+        connection.execute(update(Transaction).where(Transaction.id == transaction_id).values(**values))
+    return [Fact(type=type_, subject=row[0], station_id=row[1]) for row in rows]
+
+
+def _later(start: Any, sample: Any) -> Any:
+    """The last sample, or the start where there is none or an earlier one."""
+    return case((sample > start, sample), else_=start)
