@@ -1,0 +1,237 @@
+"""Every setting has one name, one default and one reading, and nothing else in the house looks at the environment."""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from dotenv import dotenv_values
+
+PREFIX = "ROAMBRIDGE_"
+OTHERS = ("ROAMBRIDGE_TEST_",)  # read by the tests only
+SECRET_KEY_AT_LEAST = 16
+
+Network = IPv4Network | IPv6Network
+
+
+class SettingsError(Exception):
+    """Something set cannot be used; `problems` holds a line for each, beginning with the variable's name."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Address(NamedTuple):
+    """Where to listen; port 0 takes any that is free."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`metrics_listen` None: on `http_listen`. `unknown`: variables that look like ours and are not."""
+
+    database_url: str = field(repr=False)
+    redis_url: str | None = field(repr=False)
+    ocpp_listen: Address
+    http_listen: Address
+    metrics_listen: Address | None
+    data_dir: Path
+    message_log_days: int
+    meter_sample_days: int
+    public_url: str
+    country_code: str
+    party_id: str
+    operator_name: str
+    secret_key: str | None = field(repr=False)
+    unknown_stations: Literal["pending", "reject"]
+    ocpp_tls_cert: Path | None
+    ocpp_tls_key: Path | None
+    ocpp_tls_client_ca: Path | None
+    allow_plain_ws: tuple[Network, ...]
+    trusted_proxies: tuple[Network, ...]
+    outbound_allow: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def our_party(self) -> tuple[str, str]:
+        return self.country_code, self.party_id
+
+    @property
+    def message_log(self) -> Path | None:
+        """The file of the message log; None on PostgreSQL, which holds it itself."""
+        if not self.database_url.startswith("sqlite"):
+            return None
+        return self.data_dir / f"{Path(unquote(urlsplit(self.database_url).path)).stem}-messages.db"
+
+    def needed_secret_key(self) -> str:
+        """The key that partners' tokens are sealed with. Raises SettingsError when there is none."""
+        if self.secret_key is None:
+            raise SettingsError(
+                [
+                    f"{PREFIX}SECRET_KEY is not set: it encrypts the partners' tokens. "
+                    'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+                ]
+            )
+        return self.secret_key
+
+
+def load(environ: Mapping[str, str] | None = None, *, env_file: Path | None = Path(".env")) -> Settings:
+    """The settings of `environ` (the process's own when None), and of `env_file` where that says nothing.
+
+    An empty value counts as unset. Raises SettingsError, with every problem named.
+    """
+    told: dict[str, str | None] = {}
+    if env_file is not None and env_file.is_file():
+        told |= dotenv_values(env_file, interpolate=False)
+    told |= os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    problems = []
+    for name, (default, read) in SETTINGS.items():
+        text = (told.get(PREFIX + name) or "").strip() or default
+        try:
+            values[name.lower()] = None if text is None else read(text)
+        except ValueError as error:
+            problems.append(f"{PREFIX}{name}: {error}")
+    if not problems:
+        problems = list(_disagreements(values))
+    if problems:
+        raise SettingsError(problems)
+    ours = {PREFIX + name for name in SETTINGS}
+    strangers = sorted(name for name in told if name.startswith(PREFIX) and name not in ours)
+    return Settings(**values, unknown=tuple(name for name in strangers if not name.startswith(OTHERS)))
+
+
+def advice(name: str) -> str:
+    """A line about a variable that is none of ours."""
+    near = get_close_matches(name.removeprefix(PREFIX), SETTINGS, n=1)
+    return f"{name} is no setting" + (f", {PREFIX}{near[0]} is" if near else "")
+
+
+# ---- readers: text in, value out, ValueError with a sentence ---------------------------------------------------------
+
+
+def _database_url(text: str) -> str:
+    scheme, _, rest = text.partition("://")
+    if scheme == "sqlite":
+        if not rest.startswith("/") or not rest.strip("/") or ":memory:" in rest:
+            raise ValueError("SQLite needs a file, such as sqlite:///roambridge.db")
+    elif scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
+        raise ValueError("must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME")
+    elif not rest:
+        raise ValueError("names no server, as postgresql://USER:PASSWORD@HOST/NAME does")
+    return text if scheme != "postgres" else f"postgresql://{rest}"
+
+
+def _redis_url(text: str) -> str:
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must be redis://HOST:PORT/0")
+    return text
+
+
+def _address(text: str) -> Address:
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]+):([0-9]{1,5})", text)
+    if match is None or int(match[2]) > 65535:
+        raise ValueError(f"{text!r} is no HOST:PORT such as 127.0.0.1:9000 or [::1]:9000")
+    return Address(match[1].strip("[]"), int(match[2]))
+
+
+def _days(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) == 0:
+        raise ValueError(f"{text!r} is no number of days")
+    return int(text)
+
+
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"{text!r} is no address such as https://ocpi.example.com")
+    return text.rstrip("/")
+
+
+def _matching(pattern: str, said: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text.upper()):
+            raise ValueError(f"{text!r} is not {said}")
+        return text.upper()
+
+    return read
+
+
+def _name(text: str) -> str:
+    if len(text) > 100:
+        raise ValueError("has more than 100 characters")
+    return text
+
+
+def _secret(text: str) -> str:
+    if len(text) < SECRET_KEY_AT_LEAST:
+        raise ValueError(f"has fewer than {SECRET_KEY_AT_LEAST} characters")
+    return text
+
+
+def _policy(text: str) -> str:
+    if text not in ("pending", "reject"):
+        raise ValueError(f"{text!r} is neither pending nor reject")
+    return text
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError(f"there is no file {text}")
+    return path
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part for part in re.split(r"[,\s]+", text) if part)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    networks = []
+    for part in _list(text):
+        try:
+            networks.append(ip_network(part))
+        except ValueError as error:
+            raise ValueError(f"{part!r} is no network such as 10.0.0.0/8 ({error})") from None
+    return tuple(networks)
+
+
+def _disagreements(values: Mapping[str, Any]) -> Sequence[str]:
+    cert, key, ca = (values[f"ocpp_tls_{name}"] for name in ("cert", "key", "client_ca"))
+    if (cert is None) is not (key is None):
+        return [f"{PREFIX}OCPP_TLS_CERT and {PREFIX}OCPP_TLS_KEY belong together: set both or neither"]
+    if ca is not None and cert is None:
+        return [f"{PREFIX}OCPP_TLS_CLIENT_CA needs {PREFIX}OCPP_TLS_CERT and {PREFIX}OCPP_TLS_KEY"]
+    return []
+
+
+SETTINGS: dict[str, tuple[str | None, Callable[[str], Any]]] = {  # name: default, reader
+    "DATABASE_URL": ("sqlite:///roambridge.db", _database_url),
+    "REDIS_URL": (None, _redis_url),
+    "OCPP_LISTEN": ("127.0.0.1:9000", _address),
+    "HTTP_LISTEN": ("127.0.0.1:8000", _address),
+    "METRICS_LISTEN": (None, _address),
+    "DATA_DIR": ("./data", Path),
+    "MESSAGE_LOG_DAYS": ("90", _days),
+    "METER_SAMPLE_DAYS": ("400", _days),
+    "PUBLIC_URL": ("http://127.0.0.1:8000", _public_url),
+    "COUNTRY_CODE": ("BE", _matching("[A-Z]{2}", "a country of two letters such as BE")),
+    "PARTY_ID": ("BEC", _matching("[A-Z0-9]{3}", "three letters or digits such as BEC")),
+    "OPERATOR_NAME": ("roambridge", _name),
+    "SECRET_KEY": (None, _secret),
+    "UNKNOWN_STATIONS": ("pending", _policy),
+    "OCPP_TLS_CERT": (None, _file),
+    "OCPP_TLS_KEY": (None, _file),
+    "OCPP_TLS_CLIENT_CA": (None, _file),
+    "ALLOW_PLAIN_WS": ("127.0.0.0/8,::1/128", _networks),
+    "TRUSTED_PROXIES": ("", _networks),
+    "OUTBOUND_ALLOW": ("", _list),
+}
