@@ -1,0 +1,331 @@
+"""The partners: who may call us by which token, how we call them, and no token ever in the clear at rest."""
+
+import asyncio
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from cryptography.fernet import Fernet, InvalidToken
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
+
+from crud.caller import Caller, Party, PresentedToken
+from crud.models import Partner
+from csms.database import Database
+
+TOKEN_BYTES = 48  # 64 characters in URL-safe Base64, the most that OCPI allows (CR-30)
+
+
+class PartnerState(StrEnum):
+    INVITED = "invited"
+    REGISTERED = "registered"
+    LEFT = "left"
+
+
+class UnknownPartner(Exception):
+    """No partner of this name or id."""
+
+
+class AlreadyRegistered(Exception):
+    """The partner is registered; it must leave first."""
+
+
+class SealBroken(Exception):
+    """A stored token cannot be read: SECRET_KEY is not the one it was sealed with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What the other side told at a registration: the token it issued to us, its versions URL, its roles, and the version
+    details we read from it. `endpoints`: [{identifier, role, url}]."""
+
+    token: str = field(repr=False)
+    versions_url: str
+    version: str
+    roles: Sequence[Mapping[str, Any]]
+    endpoints: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartnerRecord:
+    """A partner with its tokens readable. `token_in` is ours, by which it calls; `token_out` its own, by which we call
+    (CR-25). `our_party` is the party of ours it deals with."""
+
+    id: int
+    name: str
+    state: PartnerState
+    our_party: Party
+    version: str | None
+    versions_url: str | None
+    token_in: str | None = field(repr=False)
+    pending_in: str | None = field(repr=False)
+    token_out: str | None = field(repr=False)
+    accept_raw_token: bool
+    send_raw_token: bool
+    roles: tuple[dict[str, Any], ...]
+    endpoints: tuple[dict[str, Any], ...]
+    tokens_pulled_at: datetime | None
+    created_at: datetime
+    registered_at: datetime | None
+
+    def endpoint(self, module: str, role: str) -> str | None:
+        return next((e["url"] for e in self.endpoints if (e["identifier"], e["role"]) == (module, role)), None)
+
+    @property
+    def is_hub(self) -> bool:
+        return any(role["role"] == "HUB" for role in self.roles)
+
+    def speaks_for(self, country_code: str, party_id: str) -> bool:
+        """Is this party one of its roles, or may it be a client of this hub (CR-34)?"""
+        wanted = (country_code.casefold(), party_id.casefold())
+        return self.is_hub or any(
+            (role["country_code"].casefold(), role["party_id"].casefold()) == wanted for role in self.roles
+        )
+
+
+class Vault:
+    """Seals tokens, and makes the digests by which a presented token is found; both need SECRET_KEY."""
+
+    def __init__(self, secret_key: str) -> None:
+        # The key may be a passphrase, so it is stretched; the salt is fixed, since what is sealed must open after a restart.
+        keys = hashlib.scrypt(secret_key.encode(), salt=b"roambridge partner tokens", n=2**14, r=8, p=1, dklen=64)
+        self._fernet = Fernet(base64.urlsafe_b64encode(keys[:32]))
+        self._digest_key = keys[32:]
+
+    def seal(self, token: str) -> str:
+        return self._fernet.encrypt(token.encode()).decode()
+
+    def open(self, sealed: str) -> str:
+        try:
+            return self._fernet.decrypt(sealed).decode()
+        except InvalidToken:
+            raise SealBroken("a partner's token cannot be read: SECRET_KEY has changed") from None
+
+    def digest(self, token: str) -> str:
+        """Equal digests mean equal tokens; without the key nothing can be tried against a stolen table."""
+        return hashlib.blake2b(token.encode(), key=self._digest_key, digest_size=32).hexdigest()
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+class Partners:
+    """Verbs on the partners' rows. Those with a connection are synchronous and leave the commit to the caller."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+
+    # ---- who calls --------------------------------------------------------------------------------------------------
+
+    async def caller(self, presented: Sequence[PresentedToken]) -> Caller | None:
+        """Whose token this is, None for nobody's. The token while we register at a partner counts as "A" (CR-22)."""
+        return await asyncio.to_thread(self._caller, presented)
+
+    def _caller(self, presented: Sequence[PresentedToken]) -> Caller | None:
+        with self._database.read() as connection:
+            return self.find(connection, presented)
+
+    def find(self, connection: Connection, presented: Sequence[PresentedToken]) -> Caller | None:
+        """As `caller`. Tokens are compared by keyed digest, so nothing is learned from the time it takes (TR-06)."""
+        readings = {self._vault.digest(reading.token): reading.is_raw for reading in reversed(presented)}
+        row = connection.execute(
+            select(Partner.__table__).where(
+                or_(Partner.token_in_digest.in_(readings), Partner.pending_in_digest.in_(readings))
+            )
+        ).first()
+        if row is None:
+            return None
+        by_token_in = row.token_in_digest in readings
+        if readings[row.token_in_digest if by_token_in else row.pending_in_digest] and not row.accept_raw_token:
+            return None
+        registered = by_token_in and row.state == PartnerState.REGISTERED
+        state: Literal["A", "C"] = "C" if registered else "A"
+        return Caller(
+            partner_id=row.id,
+            name=row.name,
+            token_state=state,
+            our_party=(row.country_code, row.party_id),
+            roles=tuple((role["country_code"], role["party_id"], role["role"]) for role in row.roles),
+            accept_raw_token=row.accept_raw_token,
+        )
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def get(self, connection: Connection, partner_id: int) -> PartnerRecord:
+        return self._one(connection, Partner.id == partner_id, str(partner_id))
+
+    def named(self, connection: Connection, name: str) -> PartnerRecord:
+        return self._one(connection, Partner.name == name, name)
+
+    def all(self, connection: Connection) -> Sequence[PartnerRecord]:
+        return [self._record(row) for row in connection.execute(select(Partner.__table__).order_by(Partner.id))]
+
+    def registered(self, connection: Connection) -> Sequence[PartnerRecord]:
+        """The partners with which anything is exchanged."""
+        query = select(Partner.__table__).where(Partner.state == PartnerState.REGISTERED).order_by(Partner.id)
+        return [self._record(row) for row in connection.execute(query)]
+
+    def _one(self, connection: Connection, which: ColumnElement[bool], said: str) -> PartnerRecord:
+        row = connection.execute(select(Partner.__table__).where(which)).one_or_none()
+        if row is None:
+            raise UnknownPartner(said)
+        return self._record(row)
+
+    # ---- coming -----------------------------------------------------------------------------------------------------
+
+    def invite(
+        self,
+        connection: Connection,
+        name: str,
+        our_party: Party,
+        now: datetime,
+        *,
+        accept_raw_token: bool = False,
+        send_raw_token: bool = False,
+    ) -> str:
+        """A new token A for `name`; an older invitation is void. Raises AlreadyRegistered."""
+        token = new_token()
+        partner_id = self._stranger(connection, name, our_party, now)
+        connection.execute(
+            update(Partner)
+            .where(Partner.id == partner_id)
+            .values(
+                state=PartnerState.INVITED,
+                country_code=our_party[0],
+                party_id=our_party[1],
+                accept_raw_token=accept_raw_token,
+                send_raw_token=send_raw_token,
+                **self._token_in(token),
+                **self._pending(None),
+            )
+        )
+        return token
+
+    def offer(self, connection: Connection, name: str, our_party: Party, now: datetime, *, raw: bool = False) -> int:
+        """Make room for a registration that we begin ourselves; returns the partner's id. Raises AlreadyRegistered."""
+        partner_id = self._stranger(connection, name, our_party, now)
+        connection.execute(
+            update(Partner).where(Partner.id == partner_id).values(accept_raw_token=raw, send_raw_token=raw)
+        )
+        return partner_id
+
+    def _stranger(self, connection: Connection, name: str, our_party: Party, now: datetime) -> int:
+        known = connection.execute(select(Partner.id, Partner.state).where(Partner.name == name)).one_or_none()
+        if known is None:
+            values = {"name": name, "state": PartnerState.INVITED, "created_at": now}
+            values |= {"country_code": our_party[0], "party_id": our_party[1]}
+            return connection.execute(insert(Partner).values(**values).returning(Partner.id)).scalar_one()
+        if known.state == PartnerState.REGISTERED:
+            raise AlreadyRegistered(name)
+        return int(known.id)
+
+    def open_pending(self, connection: Connection, partner_id: int) -> str:
+        """A token that works for versions, details and credentials from this commit on (CR-22)."""
+        token = new_token()
+        connection.execute(update(Partner).where(Partner.id == partner_id).values(**self._pending(token)))
+        return token
+
+    def close_pending(self, connection: Connection, partner_id: int, token: str) -> None:
+        """That token is void; a partner that nothing else is known of is forgotten (CR-26)."""
+        digest = self._vault.digest(token)
+        mine = (Partner.id == partner_id) & (Partner.pending_in_digest == digest)
+        connection.execute(update(Partner).where(mine).values(**self._pending(None)))
+        connection.execute(
+            delete(Partner).where(
+                Partner.id == partner_id,
+                Partner.state == PartnerState.INVITED,
+                Partner.token_in.is_(None),
+                Partner.pending_in.is_(None),
+                Partner.registered_at.is_(None),
+            )
+        )
+
+    def complete(
+        self, connection: Connection, partner_id: int, *, expecting: str, token_in: str, terms: Terms, now: datetime
+    ) -> bool:
+        """The partner is registered on these terms, and `token_in` is the only token by which it calls us from now on.
+
+        `expecting` is the token, presented or pending, on which this registration or rotation rests. False, and nothing
+        is changed, when it is no longer that: somebody else was quicker, so concurrent requests register once (CR-12).
+        """
+        digest = self._vault.digest(expecting)
+        changed = connection.execute(
+            update(Partner)
+            .where(
+                Partner.id == partner_id,
+                or_(Partner.token_in_digest == digest, Partner.pending_in_digest == digest),
+            )
+            .values(
+                state=PartnerState.REGISTERED,
+                version=terms.version,
+                versions_url=terms.versions_url,
+                token_out=self._vault.seal(terms.token),
+                roles=[dict(role) for role in terms.roles],
+                endpoints=[dict(endpoint) for endpoint in terms.endpoints],
+                registered_at=now,
+                **self._token_in(token_in),
+                **self._pending(None),
+            )
+        )
+        return changed.rowcount == 1
+
+    # ---- changing and going -----------------------------------------------------------------------------------------
+
+    def pulled(self, connection: Connection, partner_id: int, started_at: datetime | None) -> None:
+        """The partner's whole token list was read by a pull that began then; None asks for a pull."""
+        connection.execute(update(Partner).where(Partner.id == partner_id).values(tokens_pulled_at=started_at))
+
+    def leave(self, connection: Connection, partner_id: int) -> None:
+        """Every token of both directions is void (CR-10); the row stays, since bills refer to it."""
+        connection.execute(
+            update(Partner)
+            .where(Partner.id == partner_id)
+            .values(
+                state=PartnerState.LEFT,
+                token_out=None,
+                endpoints=[],
+                tokens_pulled_at=None,
+                **self._token_in(None),
+                **self._pending(None),
+            )
+        )
+
+    # ---- a row and its secrets --------------------------------------------------------------------------------------
+
+    def _token_in(self, token: str | None) -> dict[str, str | None]:
+        return {"token_in": self._sealed(token), "token_in_digest": token and self._vault.digest(token)}
+
+    def _pending(self, token: str | None) -> dict[str, str | None]:
+        return {"pending_in": self._sealed(token), "pending_in_digest": token and self._vault.digest(token)}
+
+    def _sealed(self, token: str | None) -> str | None:
+        return token and self._vault.seal(token)
+
+    def _opened(self, sealed: str | None) -> str | None:
+        return sealed and self._vault.open(sealed)
+
+    def _record(self, row: Row[Any]) -> PartnerRecord:
+        return PartnerRecord(
+            id=row.id,
+            name=row.name,
+            state=PartnerState(row.state),
+            our_party=(row.country_code, row.party_id),
+            version=row.version,
+            versions_url=row.versions_url,
+            token_in=self._opened(row.token_in),
+            pending_in=self._opened(row.pending_in),
+            token_out=self._opened(row.token_out),
+            accept_raw_token=row.accept_raw_token,
+            send_raw_token=row.send_raw_token,
+            roles=tuple(row.roles),
+            endpoints=tuple(row.endpoints),
+            tokens_pulled_at=row.tokens_pulled_at,
+            created_at=row.created_at,
+            registered_at=row.registered_at,
+        )

@@ -1,0 +1,89 @@
+"""Each partner hears the current state of what concerns it: in order, one call per object, as often as it takes."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import structlog
+
+from crud.partners import Partners
+from csms.database import Database
+from csms.journal import Wake
+from ocpi_bridge.emsp_client import EmspClient, Peer, Reply
+from ocpi_bridge.ledger import Due, Key, Ledger, Render
+from ocpi_bridge.telling import Message, Verb
+
+__all__ = ["Deliveries", "Render"]
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 4  # calls to one partner at a time
+
+
+class Deliveries:
+    """Sends what `push` made due. Rows hold only that an object changed, never how: what is sent is always its newest
+    state (PU-09). Sending again after a crash is harmless, since a PUT and the POST of one CDR id can be repeated.
+
+    One process does this for a database; should two overlap, a lease on each row keeps them from sending the same one.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        client: EmspClient,
+        partners: Partners,
+        render: Render,
+        *,
+        wake: Wake,
+        clock: Callable[[], datetime],
+        poll_s: float = 0.5,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._ledger = Ledger(database, partners, render, clock=clock, chance=chance)
+        self._wake = wake
+        self._poll_s = poll_s
+        self._flying: set[Key] = set()
+        self._busy: Counter[int] = Counter()
+        self._calls: dict[tuple[str, Verb], Callable[[Peer, Message], Awaitable[Reply]]] = {
+            ("tariffs", Verb.PUT): lambda to, told: client.put_tariff(to, told.body),
+            ("tariffs", Verb.DELETE): lambda to, told: client.delete_tariff(to, told.path[0]),
+            ("locations", Verb.PUT): lambda to, told: client.put_location(to, told.body),
+            ("evses", Verb.PATCH): lambda to, told: client.patch_evse(to, told.path[0], told.path[1], told.body),
+            ("sessions", Verb.PUT): lambda to, told: client.put_session(to, told.body),
+            ("sessions", Verb.PATCH): lambda to, told: client.patch_session(to, told.path[0], told.body),
+            ("cdrs", Verb.POST): lambda to, told: client.post_cdr(to, told.body),
+        }
+
+    async def run(self) -> None:
+        """Sends until cancelled. A partner that hangs holds up its own calls only."""
+        grown = self._wake.listen()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                grown.clear()
+                for due in await asyncio.to_thread(self._ledger.take, self._free, frozenset(self._flying)):
+                    self._flying.add(due.key)
+                    self._busy[due.partner_id] += 1
+                    group.create_task(self._deliver(due, grown))
+                try:
+                    await asyncio.wait_for(grown.wait(), self._poll_s)
+                except TimeoutError:
+                    pass
+
+    def _free(self, partner_id: int) -> int:
+        return AT_ONCE - self._busy[partner_id]
+
+    async def _deliver(self, due: Due, done: asyncio.Event) -> None:
+        try:
+            job = await asyncio.to_thread(self._ledger.prepare, due)
+            if job is not None:
+                reply = await self._calls[due.module, job.message.verb](job.peer, job.message)
+                await asyncio.to_thread(self._ledger.settle, job, reply)
+        except Exception as error:  # one object that cannot be told must not silence the others
+            log.exception("delivery_failed", module=due.module, object_id=due.object_id, partner_id=due.partner_id)
+            await asyncio.to_thread(self._ledger.broken, due, f"{type(error).__name__}: {error}")
+        finally:
+            self._flying.discard(due.key)
+            self._busy[due.partner_id] -= 1
+            done.set()

@@ -1,0 +1,174 @@
+"""Which partner must hear of a fact: each change of an object that OCPI shows makes its deliveries due, once however often."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from sqlalchemy import Connection, and_, case, func, literal, null, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crud.models import Delivery, Partner
+from crud.partners import PartnerState
+from csms.database import Utc
+from csms.events import AuthorizationStatus
+from csms.journal import FactType, Recorded
+from csms.models import ChargeRecord, Location, Tariff, Transaction
+
+Wanted = tuple[int, str, str]  # partner id, module, object id
+
+ROWS_A_STATEMENT = 500
+
+
+class Audience(Enum):
+    EVERYONE = auto()  # who takes the module at all
+    OWNER = auto()  # the partner whose card it is, and nobody else (SE-02, CD-05)
+
+
+@dataclass(frozen=True)
+class Rule:
+    module: str
+    audience: Audience
+
+
+RULES: dict[str, Rule] = {
+    FactType.EVSE_STATUS: Rule("evses", Audience.EVERYONE),
+    FactType.LOCATION_CHANGED: Rule("locations", Audience.EVERYONE),
+    FactType.TARIFF_CHANGED: Rule("tariffs", Audience.EVERYONE),
+    # TRANSACTION_REFUSED is not here: what was refused is no session.
+    FactType.TRANSACTION_STARTED: Rule("sessions", Audience.OWNER),
+    FactType.TRANSACTION_SAMPLED: Rule("sessions", Audience.OWNER),
+    FactType.TRANSACTION_ORPHANED: Rule("sessions", Audience.OWNER),
+    FactType.TRANSACTION_ENDED: Rule("sessions", Audience.OWNER),
+    FactType.CHARGE_RECORD_ISSUED: Rule("cdrs", Audience.OWNER),
+}
+
+# The endpoint that takes a module's objects, where it is not named like it.
+ENDPOINT = {"evses": "locations"}
+
+
+class Push:
+    """The journal's reader "ocpi_push"."""
+
+    def __init__(self, *, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+
+    def handle(self, connection: Connection, facts: Sequence[Recorded]) -> None:
+        subjects: defaultdict[Rule, set[str]] = defaultdict(set)
+        for fact in facts:
+            rule = RULES.get(fact.type)
+            if rule is not None:
+                subjects[rule].add(fact.subject)
+        if not subjects:
+            return
+        receivers = _receivers(connection)
+        wanted: set[Wanted] = set()
+        for rule, ids in subjects.items():
+            hearing = receivers[ENDPOINT.get(rule.module, rule.module)]
+            if not hearing:
+                continue
+            if rule.audience is Audience.EVERYONE:
+                known = _first_versions(connection, ids) if rule.module == "tariffs" else ids
+                wanted.update((partner, rule.module, subject) for partner in hearing for subject in known)
+            else:
+                owners = OWNERS[rule.module](connection, ids)
+                wanted.update((owner, rule.module, subject) for subject, owner in owners if owner in hearing)
+        enqueue(connection, wanted, self._clock())
+
+
+def enqueue(connection: Connection, wanted: Iterable[Wanted], now: datetime) -> None:
+    """Make these deliveries due. Where one is due already, only its counter rises: it will carry the newest state, at its
+    own time. A delivery that was stopped tries again, since the object is another now."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    rows = [
+        {"partner_id": partner, "module": module, "object_id": subject, "wanted": 1, "told": 0, "attempts": 0}
+        | {"next_attempt_at": now, "created_at": now}
+        for partner, module, subject in sorted(wanted)  # one order of locks
+    ]
+    waiting = and_(Delivery.wanted > Delivery.told, Delivery.stopped.is_(None))
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        connection.execute(
+            dialect.insert(Delivery)
+            .values(rows[start : start + ROWS_A_STATEMENT])
+            .on_conflict_do_update(
+                index_elements=["partner_id", "module", "object_id"],
+                set_={
+                    "wanted": Delivery.wanted + 1,
+                    "next_attempt_at": case((waiting, Delivery.next_attempt_at), else_=literal(now, Utc)),
+                    "attempts": case((waiting, Delivery.attempts), else_=0),
+                    "stopped": null(),
+                },
+            )
+        )
+
+
+def resync(connection: Connection, partner_id: int, now: datetime) -> None:
+    """Tell the partner everything again: all tariffs and locations (PU-18), and what was stopped or never arrived.
+
+    What it confirmed before counts no more, so running sessions are PUT at their next change.
+    """
+    theirs = Delivery.partner_id == partner_id
+    connection.execute(update(Delivery).where(theirs).values(confirmed=null()))
+    connection.execute(
+        update(Delivery)
+        .where(theirs, Delivery.wanted > Delivery.told)
+        .values(stopped=None, attempts=0, next_attempt_at=now)
+    )
+    taken = [module for module, partners in _receivers(connection).items() if partner_id in partners]
+    wanted: set[Wanted] = set()
+    if "tariffs" in taken:
+        current = connection.execute(select(Tariff.id).where(Tariff.current)).scalars()
+        wanted |= {(partner_id, "tariffs", row) for row in _first_versions(connection, map(str, current))}
+    if "locations" in taken:
+        wanted |= {(partner_id, "locations", str(row)) for row in connection.execute(select(Location.id)).scalars()}
+    enqueue(connection, wanted, now)
+
+
+def _receivers(connection: Connection) -> defaultdict[str, set[int]]:
+    """The registered partners by the modules of which their version details list a RECEIVER (PU-16)."""
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    registered = Partner.state == PartnerState.REGISTERED
+    for partner, endpoints in connection.execute(select(Partner.id, Partner.endpoints).where(registered)):
+        for endpoint in endpoints:
+            if endpoint["role"] == "RECEIVER":
+                found[endpoint["identifier"]].add(partner)
+    return found
+
+
+def _first_versions(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """A tariff is one object through all its versions, known by the row of its first."""
+    mine, all_of_it = Tariff.__table__.alias(), Tariff.__table__.alias()
+    query = (
+        select(func.min(all_of_it.c.id))
+        .join(
+            mine,
+            and_(
+                mine.c.country_code == all_of_it.c.country_code,
+                mine.c.party_id == all_of_it.c.party_id,
+                mine.c.tariff_key == all_of_it.c.tariff_key,
+            ),
+        )
+        .where(mine.c.id.in_([int(row) for row in ids]))
+        .group_by(mine.c.id)
+    )
+    return {str(row) for row in connection.execute(query).scalars()}
+
+
+Owners = Iterable[tuple[str, int | None]]
+
+
+def _session_owners(connection: Connection, ids: set[str]) -> Owners:
+    """What was never allowed is no session of anybody's, whatever the charger does."""
+    query = select(Transaction.id, Transaction.owner_id).where(
+        Transaction.id.in_(ids), Transaction.authorization == AuthorizationStatus.ACCEPTED.value
+    )
+    return [(row.id, row.owner_id) for row in connection.execute(query)]
+
+
+def _cdr_owners(connection: Connection, ids: set[str]) -> Owners:
+    query = select(ChargeRecord.id, ChargeRecord.owner_id).where(ChargeRecord.id.in_(ids))
+    return [(row.id, row.owner_id) for row in connection.execute(query)]
+
+
+OWNERS: dict[str, Callable[[Connection, set[str]], Owners]] = {"sessions": _session_owners, "cdrs": _cdr_owners}

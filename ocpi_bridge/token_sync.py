@@ -1,0 +1,272 @@
+"""A partner's cards are known here because its whole list was read: after registration, at start, and every few hours."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, select, update
+
+from adapters.datatypes import Unreadable
+from adapters.tokens import token_from_ocpi
+from crud.partners import PartnerRecord, Partners
+from csms.database import Database
+from csms.journal import Fact, FactType, append
+from csms.models import Token
+from csms.tokens import TokenRecord, normalize, put
+from ocpi_bridge.emsp_client import EmspClient, PullFailed
+from ocpi_bridge.peers import peer
+
+log = structlog.get_logger(__name__)
+
+EVERY = timedelta(hours=6)  # TK-20, PG-14
+FULL_AFTER = timedelta(hours=24)  # until then what changed since is enough (PG-16)
+OVERLAP = timedelta(hours=1)  # the partner's clock is not ours
+RETRY_FIRST, RETRY_LAST = timedelta(seconds=2), timedelta(minutes=15)
+PULL_LIMIT_S = 3600.0
+ROWS_A_COMMIT = 500  # a pull of hundreds of thousands never holds the database for long (TK-22)
+SMALL = 10  # of lists up to this long, any number may go
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """What one pull brought. `complete`: the whole list was read to its end. `kept`: cards that it left out, but too many
+    of them to believe it."""
+
+    listed: int = 0
+    changed: int = 0
+    unreadable: int = 0
+    invalidated: int = 0
+    kept: int = 0
+    complete: bool = False
+    failure: str | None = None
+
+
+class TokenSync:
+    def __init__(
+        self,
+        database: Database,
+        partners: Partners,
+        client: EmspClient,
+        *,
+        clock: Callable[[], datetime],
+        changed: Callable[[], None] = lambda: None,
+        poll_s: float = 2.0,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        """`changed` is called on the loop after a pull, so that the journal's readers look at once."""
+        self._database = database
+        self._partners = partners
+        self._client = client
+        self._clock = clock
+        self._changed = changed
+        self._poll_s = poll_s
+        self._spread = spread
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """A partner may have registered: look at once."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Pulls until cancelled, each partner in a task of its own: one that hangs delays nobody else."""
+        due: dict[int, datetime] = {}
+        waits: dict[int, timedelta] = {}
+        async with asyncio.TaskGroup() as group:
+            running: dict[int, asyncio.Task[Pulled]] = {}
+            while True:
+                self._woken.clear()
+                for partner in await asyncio.to_thread(self._registered):
+                    task = running.get(partner.id)
+                    if task is not None and not task.done():
+                        continue
+                    if task is not None:
+                        failed = running.pop(partner.id).result().failure is not None
+                        wait = _next_wait(waits.get(partner.id)) if failed else EVERY * (0.8 + 0.4 * self._spread())
+                        due[partner.id] = self._clock() + wait
+                        waits[partner.id] = wait if failed else timedelta(0)
+                    asked = partner.tokens_pulled_at is None and not waits.get(partner.id)
+                    if asked or due.get(partner.id, self._clock()) <= self._clock():
+                        running[partner.id] = group.create_task(self.pull(partner.id))
+                try:
+                    await asyncio.wait_for(self._woken.wait(), self._poll_s)
+                except TimeoutError:
+                    pass
+
+    async def pull(self, partner_id: int, *, full: bool = False) -> Pulled:
+        """Read the partner's list now. Without `full` only what changed since the last full pull, when that was lately.
+
+        Never raises for the partner's sake: `failure` says why a list could not be read to its end, and then nothing is
+        invalidated. Cards of parties that are none of the partner's roles are left out (CR-34).
+        """
+        started_at = self._clock()
+        partner = await asyncio.to_thread(self._partner, partner_id)
+        calling = peer(partner)
+        if calling is None:
+            return Pulled(failure="not registered")
+        if not calling.offers("tokens", "SENDER"):
+            await asyncio.to_thread(self._done, partner_id, started_at)
+            return Pulled()
+        since = partner.tokens_pulled_at
+        whole = full or since is None or started_at - since > FULL_AFTER
+        pull = _Pull(self._database, partner, self._clock)
+        failure = None
+        try:
+            async with asyncio.timeout(PULL_LIMIT_S):
+                async for page in self._client.get_tokens(calling, None if whole or since is None else since - OVERLAP):
+                    for start in range(0, len(page), ROWS_A_COMMIT):
+                        await asyncio.to_thread(pull.take, page[start : start + ROWS_A_COMMIT])
+        except PullFailed as reason:
+            failure = str(reason)
+        except TimeoutError:
+            failure = f"the list did not end within {PULL_LIMIT_S:g} s"
+        result = await asyncio.to_thread(pull.finish, started_at, whole, failure)
+        (log.info if failure is None else log.warning)(
+            "tokens_pulled",
+            partner=partner.name,
+            whole=whole,
+            listed=result.listed,
+            changed=result.changed,
+            unreadable=result.unreadable,
+            invalidated=result.invalidated,
+            kept=result.kept,
+            failed=failure is not None,
+        )
+        if result.complete:
+            await asyncio.to_thread(self._done, partner_id, started_at)
+        self._changed()
+        return result
+
+    def _registered(self) -> Sequence[PartnerRecord]:
+        with self._database.read() as connection:
+            return self._partners.registered(connection)
+
+    def _partner(self, partner_id: int) -> PartnerRecord:
+        with self._database.read() as connection:
+            return self._partners.get(connection, partner_id)
+
+    def _done(self, partner_id: int, started_at: datetime) -> None:
+        with self._database.write() as connection:
+            self._partners.pulled(connection, partner_id, started_at)
+
+
+def _next_wait(last: timedelta | None) -> timedelta:
+    return min(last * 2, RETRY_LAST) if last else RETRY_FIRST
+
+
+class _Pull:
+    """One crawl: what it has seen so far decides, at a good end, which cards are no longer valid."""
+
+    def __init__(self, database: Database, partner: PartnerRecord, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._partner = partner
+        self._clock = clock
+        self._seen: set[int] = set()  # hashes: a list may hold hundreds of thousands
+        self._result = Pulled()
+        self._nameless = False
+
+    def take(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Upsert the good ones in one commit; the bad ones are counted and logged (TY-18)."""
+        records: dict[tuple[str, ...], TokenRecord] = {}
+        unreadable = 0
+        for entry in entries:
+            try:
+                record = token_from_ocpi(entry, self._partner.id)
+            except Unreadable as error:
+                unreadable += 1
+                self._remember_unreadable(entry)
+                log.warning("token_unreadable", partner=self._partner.name, reason=str(error))
+                continue
+            key = _key(record.country_code, record.party_id, record.uid, record.type)
+            self._seen.add(hash(key))
+            if self._partner.speaks_for(record.country_code, record.party_id):
+                records[key] = record
+            else:
+                unreadable += 1
+                log.warning("token_of_foreign_party", partner=self._partner.name, party=record.party_id)
+        changed = 0
+        if records:
+            with self._database.write() as connection:
+                changed = _store(connection, self._partner.id, records, self._clock())
+        before = self._result
+        self._result = replace(
+            before,
+            listed=before.listed + len(entries),
+            changed=before.changed + changed,
+            unreadable=before.unreadable + unreadable,
+        )
+
+    def finish(self, started_at: datetime, whole: bool, failure: str | None) -> Pulled:
+        """After a whole list read to its end, what it does not contain is invalid (TK-21)."""
+        self._result = replace(self._result, failure=failure, complete=whole and failure is None)
+        if self._result.complete:
+            with self._database.write() as connection:
+                self._invalidate_absent(connection, started_at)
+        return self._result
+
+    def _invalidate_absent(self, connection: Connection, started_at: datetime) -> None:
+        valid = select(
+            Token.id, Token.country_code, Token.party_id, Token.uid, Token.type, Token.created_at, Token.last_updated
+        ).where(Token.owner_id == self._partner.id, Token.valid)
+        known, absent = 0, []
+        for row in connection.execute(valid):
+            known += 1
+            listed = hash(_key(row.country_code, row.party_id, row.uid, row.type)) in self._seen
+            # A card pushed while we were reading may stand on a page that was read before it came.
+            if not listed and row.created_at < started_at and row.last_updated < started_at:
+                absent.append(row.id)
+        if absent and (not self._seen or self._nameless or (known > SMALL and len(absent) * 2 > known)):
+            log.warning("token_list_suspicious", partner=self._partner.name, known=known, absent=len(absent))
+            self._result = replace(self._result, kept=len(absent))
+            return
+        _invalidate(connection, absent, self._clock())
+        self._result = replace(self._result, invalidated=len(absent))
+
+    def _remember_unreadable(self, entry: Mapping[str, Any]) -> None:
+        """A card that is listed is not absent, even when the rest of it cannot be read."""
+        words = [entry.get(name) for name in ("country_code", "party_id", "uid", "type")]
+        if all(isinstance(word, str) for word in words):
+            self._seen.add(hash(_key(*map(str, words))))
+        else:
+            self._nameless = True
+
+
+def _key(country_code: str, party_id: str, uid: str, type: str) -> tuple[str, ...]:
+    return country_code.upper(), party_id.upper(), normalize(uid), type.upper()
+
+
+def _store(connection: Connection, owner_id: int, records: Mapping[tuple[str, ...], TokenRecord], now: datetime) -> int:
+    """Write what is new or differs; one query finds the rest. What only the operator says of a card stays."""
+    keys = {key[2] for key in records}
+    query = select(Token.__table__).where(Token.owner_id == owner_id, Token.uid_key.in_(keys))
+    known = {_key(row.country_code, row.party_id, row.uid, row.type): row for row in connection.execute(query)}
+    changed = 0
+    for key, record in sorted(records.items()):
+        row = known.get(key)
+        kept = record if row is None else replace(record, exempt=row.exempt, expires_at=row.expires_at)
+        if row is not None and all(getattr(row, name) == getattr(kept, name) for name in COMPARED):
+            continue
+        changed += put(connection, kept, now) != "stale"
+    return changed
+
+
+COMPARED = tuple(
+    name for name in TokenRecord.__dataclass_fields__ if name not in ("owner_id", "country_code", "party_id")
+)
+
+
+def invalidate_all(connection: Connection, owner_id: int, now: datetime) -> None:
+    """None of this owner's cards is valid any more."""
+    valid = select(Token.id).where(Token.owner_id == owner_id, Token.valid)
+    _invalidate(connection, connection.execute(valid).scalars().all(), now)
+
+
+def _invalidate(connection: Connection, rows: Iterable[int], now: datetime) -> None:
+    ids = sorted(rows)
+    for start in range(0, len(ids), ROWS_A_COMMIT):
+        some = ids[start : start + ROWS_A_COMMIT]
+        connection.execute(update(Token).where(Token.id.in_(some)).values(valid=False))
+        append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(row)) for row in some], now=now)

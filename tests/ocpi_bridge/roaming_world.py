@@ -1,0 +1,254 @@
+"""A database with partners in it, a clock that only the test moves, and the small network of the adapters' tests."""
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from crud.cdrs import CdrsCrud
+from crud.locations import LocationsCrud
+from crud.models import Delivery
+from crud.partners import PartnerRecord, Partners, Terms, Vault
+from crud.sessions import SessionsCrud
+from crud.tariffs import TariffsCrud
+from csms.database import Database
+from csms.events import ConnectorStatus
+from csms.journal import Fact, FactType, Subscriber, Wake, append
+from csms.models import Base, Evse, Location, Tariff, Transaction
+from ocpi_bridge.delivery import Deliveries
+from ocpi_bridge.emsp_client import EmspClient
+from ocpi_bridge.emsp_simulator import EmspSimulator
+from ocpi_bridge.outbound import Guarded, OutboundPolicy
+from ocpi_bridge.push import Push
+from tests.adapters import rows
+
+NOON = rows.NOON
+PARTY = ("DE", "TNM")  # of the eMSP whose card the rows' transaction carries
+SESSION = "5f0f8a2e-7c1b-4a55-9d0e-2b6f1f3c9a10"
+RECORD = "0b9c7d3e-1111-4222-8333-444455556666"
+CALL_LIMIT_S = 0.5
+
+T = TypeVar("T")
+
+
+@functools.cache
+def vault() -> Vault:
+    return Vault("a key for tests")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **delta: float) -> datetime:
+        self.now += timedelta(**delta)
+        return self.now
+
+
+class World:
+    def __init__(self, database: Database, *, call_limit_s: float = CALL_LIMIT_S) -> None:
+        self.database = database
+        self.clock = Clock()
+        self.wake = Wake()
+        self.partners = Partners(database, vault())
+        self.guarded = Guarded(OutboundPolicy(["127.0.0.0/8"]), timeout_s=call_limit_s)
+        self.client = EmspClient(self.guarded, clock=self.clock, retry_wait_s=0.01)
+        self.rendered: list[tuple[str, str]] = []
+        self._push = Subscriber("ocpi_push", database, Push(clock=self.clock).handle, wake=self.wake)
+        self._locations = LocationsCrud(database)
+        self._tariffs = TariffsCrud(database)
+        self._sessions = SessionsCrud(database, self._price)
+        self._cdrs = CdrsCrud(database)
+        self._versions = itertools.count(2)
+
+    # ---- partners ---------------------------------------------------------------------------------------------------
+
+    def trust(self, emsp: EmspSimulator, name: str = "emsp", *, without: tuple[str, ...] = ()) -> int:
+        """As if `emsp` had registered; `without` names modules that its version details do not list."""
+        token, role = secrets.token_urlsafe(24), dict(zip(("country_code", "party_id"), emsp.party, strict=True))
+        emsp.trust(token, ("BE", "BEC"))
+        endpoints = [
+            {"identifier": module, "role": role_, "url": url}
+            for (module, role_), url in emsp.endpoints.items()
+            if module not in without
+        ]
+        terms = Terms(
+            token=token,
+            versions_url=emsp.versions_url,
+            version="2.2.1",
+            roles=[{"role": "EMSP", **role, "business_details": {"name": name}}],
+            endpoints=endpoints,
+        )
+        with self.database.write() as connection:
+            invitation = self.partners.invite(connection, name, ("BE", "BEC"), self.clock())
+            partner = self.partners.named(connection, name)
+            assert self.partners.complete(
+                connection, partner.id, expecting=invitation, token_in=f"C-{name}", terms=terms, now=self.clock()
+            )
+        return partner.id
+
+    def partner(self, name: str = "emsp") -> PartnerRecord:
+        with self.database.read() as connection:
+            return self.partners.named(connection, name)
+
+    # ---- the network ------------------------------------------------------------------------------------------------
+
+    def keep(self, *entries: Base) -> None:
+        """In the order given, so that what is referred to is there."""
+        with self.database.write() as connection, Session(connection) as session:
+            for entry in entries:
+                session.add(entry)
+                session.flush()
+
+    def site(self, *, evses: int = 1) -> None:
+        self.keep(rows.tariff(), rows.station(), rows.location())
+        for number in range(1, evses + 1):
+            self.keep(rows.evse(number), rows.connector(number))
+
+    def status(self, status: ConnectorStatus, evse: int = 1) -> None:
+        """The charger says so, and the journal knows."""
+        at = self.clock()
+        self.change(Evse, Evse.id == evse, status=status.value, status_at=at, last_updated=at)
+        self.change(Location, Location.id == 1, last_updated=at)
+        self.happened(FactType.EVSE_STATUS, str(evse))
+
+    def session(self, owner_id: int, id: str = SESSION, **changes: Any) -> None:
+        self.keep(rows.transaction(id, owner_id=owner_id, **{"number": next(self._versions), **changes}))
+        self.happened(FactType.TRANSACTION_STARTED, id)
+
+    def progress(self, id: str = SESSION, *, fact: FactType = FactType.TRANSACTION_SAMPLED, **changes: Any) -> None:
+        self.change(Transaction, Transaction.id == id, last_updated=self.clock(), **changes)
+        self.happened(fact, id)
+
+    def end(self, id: str = SESSION, **changes: Any) -> None:
+        values = {"state": "ended", "ended_at": self.clock(), **changes}
+        self.progress(id, fact=FactType.TRANSACTION_ENDED, **values)
+
+    def bill(self, owner_id: int, id: str = RECORD, transaction_id: str = SESSION, **changes: Any) -> None:
+        self.keep(rows.charge_record(transaction_id, id=id, owner_id=owner_id, **changes))
+        self.happened(FactType.CHARGE_RECORD_ISSUED, id)
+
+    def new_tariff_version(self, **changes: Any) -> int:
+        """Returns the row of the new version, which is in force now."""
+        number = next(self._versions)
+        self.change(Tariff, Tariff.current, current=False)
+        self.keep(rows.tariff(id=number, version=number, last_updated=self.clock(), **changes))
+        self.happened(FactType.TARIFF_CHANGED, str(number))
+        return number
+
+    def change(self, table: Any, which: Any, **values: Any) -> None:
+        with self.database.write() as connection:
+            connection.execute(update(table).where(which).values(**values))
+
+    def happened(self, type: FactType, *subjects: str) -> None:
+        """The fact is in the journal, and push has read it."""
+        with self.database.write() as connection:
+            append(connection, [Fact(type=type, subject=subject) for subject in subjects], now=self.clock())
+        while self._push.catch_up():
+            pass
+
+    def render(self, connection: Any, module: str, object_id: str) -> Mapping[str, Any] | None:
+        self.rendered.append((module, object_id))
+        if module == "evses":
+            found = self._locations.current_evse(connection, int(object_id))
+            return None if found is None else found[1].dict()
+        current: dict[str, Callable[[], Any]] = {
+            "locations": lambda: self._locations.current(connection, int(object_id)),
+            "tariffs": lambda: self._tariffs.current(connection, int(object_id)),
+            "sessions": lambda: self._sessions.current(connection, object_id),
+            "cdrs": lambda: self._cdrs.current(connection, object_id),
+        }
+        shown = current[module]()
+        return None if shown is None else dict(shown.dict())
+
+    def _price(self, _connection: Any, transaction: Any) -> Any:
+        """A period for each kWh, the last one still growing."""
+        whole = [1_000_000] * (transaction.energy_mwh // 1_000_000)
+        return rows.periods(*whole, transaction.energy_mwh % 1_000_000), rows.cost()
+
+    # ---- deliveries -------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def delivering(self, render: Any = None) -> AsyncIterator[Deliveries]:
+        deliveries = Deliveries(
+            self.database,
+            self.client,
+            self.partners,
+            render or self.render,
+            wake=self.wake,
+            clock=self.clock,
+            poll_s=0.05,
+            chance=lambda: 0.5,
+        )
+        async with running(deliveries.run()):
+            yield deliveries
+
+    def delivery(self, module: str, object_id: str, partner_id: int | None = None) -> Any:
+        """The row, or None."""
+        query = select(Delivery.__table__).where(Delivery.module == module, Delivery.object_id == object_id)
+        if partner_id is not None:
+            query = query.where(Delivery.partner_id == partner_id)
+        with self.database.read() as connection:
+            return connection.execute(query).one_or_none()
+
+    def deliveries(self) -> set[tuple[int, str, str]]:
+        with self.database.read() as connection:
+            query = select(Delivery.partner_id, Delivery.module, Delivery.object_id)
+            return {(row[0], row[1], row[2]) for row in connection.execute(query)}
+
+    def due(self) -> list[tuple[str, str]]:
+        with self.database.read() as connection:
+            query = select(Delivery.module, Delivery.object_id).where(
+                Delivery.wanted > Delivery.told, Delivery.stopped.is_(None)
+            )
+            return [(row[0], row[1]) for row in connection.execute(query)]
+
+    async def all_told(self) -> None:
+        await until(lambda: not self.due())
+
+    async def told(self, module: str, object_id: str) -> Any:
+        """Its row, once the partner is up to date."""
+
+        def up_to_date() -> Any:
+            row = self.delivery(module, object_id)
+            return row if row is not None and row.wanted == row.told else None
+
+        return await until(up_to_date)
+
+
+@contextlib.asynccontextmanager
+async def world_of(database: Database, **options: Any) -> AsyncIterator[World]:
+    world = World(database, **options)
+    try:
+        yield world
+    finally:
+        await world.guarded.aclose()
+
+
+@contextlib.asynccontextmanager
+async def running(coroutine: Any) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(coroutine)
+    try:
+        yield task
+        assert not task.done(), task.exception()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(predicate: Callable[[], T], timeout_s: float = 8.0) -> T:
+    """The first true value of `predicate`; for what only the database knows."""
+    async with asyncio.timeout(timeout_s):
+        while not (value := predicate()):  # noqa: ASYNC110 (a commit sets no event)
+            await asyncio.sleep(0.01)
+        return value
