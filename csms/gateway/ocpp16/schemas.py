@@ -32,7 +32,10 @@ class Schema:
 
     def violations(self, payload: Json) -> list[str]:
         """`idTag:maxLength`, `transactionData.0.sampledValue.0.value:type`, `timestamp:required`."""
-        return list(islice(self._named(payload), MOST_VIOLATIONS))
+        try:
+            return list(islice(self._named(payload), MOST_VIOLATIONS))
+        except ValueError:  # nested deeper than the validator follows
+            return ["payload:nesting"]
 
     def _named(self, payload: Json) -> Iterator[str]:
         for error in self._validator.iter_errors(payload):
