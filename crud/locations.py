@@ -46,16 +46,15 @@ class LocationsCrud:
         ).all()
         return next(iter(self._rendered_of(connection, found)), None)
 
-    def current_evse(self, connection: Connection, row: int) -> tuple[Rendered, dict[str, Any]] | None:
-        """The Location of the EVSE with this row id, and the EVSE inside it; None when it is not shown."""
+    def current_evse(self, connection: Connection, row: int) -> Rendered | None:
+        """The EVSE with this row id, as it is now; None when it is not shown."""
         found = connection.execute(select(_EVSE.location_row, _EVSE.uid).where(_EVSE.id == row)).one_or_none()
         location = self.current(connection, found.location_row) if found is not None else None
         if found is None or location is None:
             return None
         uid = found.uid.casefold()
-        return next(
-            ((location, evse) for evse in location.dict().get("evses", ()) if evse["uid"].casefold() == uid), None
-        )
+        evses = location.dict().get("evses", ())
+        return next((Rendered(evse) for evse in evses if evse["uid"].casefold() == uid), None)
 
     def _list(self, filters: dict[str, Any]) -> Listed:
         query = select(Location.id, Location.location_id, Location.last_updated).where(*of_addressed_party(Location))

@@ -163,8 +163,7 @@ def test_the_current_state_is_read_by_row_without_a_caller(database):  # line A 
     assert whole is not None
     assert evse_two is not None
     assert [each["uid"] for each in whole.dict()["evses"]] == ["CP001-1", "CP001-2", "CP001-3"]
-    assert evse_two[0] is whole
-    assert evse_two[1]["uid"] == "CP001-2"
+    assert evse_two.dict() == whole.dict()["evses"][1]
 
 
 async def test_every_partner_sees_the_locations(database):
