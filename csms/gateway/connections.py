@@ -24,6 +24,7 @@ class Connections:
         return await link.call(command, timeout_s)
 
     def connected(self) -> Collection[str]:
+        """The stations with an open socket: a live view, so copy it before you await."""
         return self._links.keys()
 
     def close_station(self, station_id: str, code: int, reason: str) -> None:

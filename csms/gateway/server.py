@@ -161,6 +161,7 @@ class Gateway:
             self._links.discard(link)
             self._connections.detach(link)
             link.ended()
+            connection.receiver = link.task = None  # no cycle is left for the collector, which may be frozen
 
     def _displace(self, older: Link, newer: Link) -> None:
         self._spawn(self._close_displaced(older, newer))

@@ -154,7 +154,6 @@ async def test_a_dead_older_socket_is_no_alarm_and_keeps_nobody_out(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # T9
     monkeypatch.setattr("csms.gateway.server.PROBE_OF_OLDER_S", 0.1)
-    monkeypatch.setattr("csms.gateway.server.CLOSE_TIMEOUT_S", 0.1)
     async with deaf_charger(rig) as older, rig.charger() as newer:
         older.say([2, "1", "Heartbeat", {}])
         await older.hear_result()
