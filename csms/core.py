@@ -52,6 +52,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class NotStored(Exception):
+    """The core stopped before this event's turn came; the charger keeps it and sends it again."""
+
+
 class Pending:
     """An event that waits for its batch."""
 
@@ -125,7 +129,8 @@ class Csms:
                     await loop.run_in_executor(self._writer, self.stations.flush_seen)
         finally:
             for waiting in self._pending:
-                waiting.future.cancel()
+                if not waiting.future.done():
+                    waiting.future.set_exception(NotStored())
             self._pending.clear()
 
     async def close(self) -> None:

@@ -91,19 +91,26 @@ def _row(fact: Fact, at: datetime) -> dict[str, Any]:
 
 
 class Wake:
-    """Tells waiting subscribers of this process that the journal grew; others poll."""
+    """Tells waiting subscribers of this process that the journal grew; others poll. May be called from any thread."""
 
     def __init__(self) -> None:
-        self._waiting: set[asyncio.Event] = set()
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     def __call__(self) -> None:
-        """Called on the loop after a commit."""
-        for event in self._waiting:
-            event.set()
+        """Called after a commit."""
+        try:
+            here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        for loop, event in self._waiting:
+            if loop is here:
+                event.set()
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
 
     def listen(self) -> asyncio.Event:
         event = asyncio.Event()
-        self._waiting.add(event)
+        self._waiting.append((asyncio.get_running_loop(), event))
         return event
 
 

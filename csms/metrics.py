@@ -1,0 +1,49 @@
+"""What an operator's Prometheus may ask of one process."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+class Metrics:
+    """One registry for one process; the parts say what they count by handing over something to read."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.restarts = Counter(
+            "roambridge_task_restarts",
+            "Long tasks that failed and were started again",
+            ["task"],
+            registry=self._registry,
+        )
+
+    def gauge(self, name: str, about: str, read: Callable[[], float]) -> None:
+        """`read` is called at each scrape."""
+        self._registry.register(_Reading(lambda: [GaugeMetricFamily(f"roambridge_{name}", about, value=read())]))
+
+    def counts(self, name: str, about: str, label: str, read: Callable[[], Mapping[str, int]]) -> None:
+        """A mapping that only ever grows, a series for each key."""
+
+        def collect() -> list[Metric]:
+            family = CounterMetricFamily(f"roambridge_{name}", about, labels=[label])
+            for key, count in sorted(read().items()):
+                family.add_metric([key], count)
+            return [family]
+
+        self._registry.register(_Reading(collect))
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+class _Reading(Collector):
+    def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        return self._read()
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
