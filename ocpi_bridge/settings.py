@@ -204,6 +204,17 @@ def _networks(text: str) -> tuple[Network, ...]:
     return tuple(networks)
 
 
+def _hosts(text: str) -> tuple[str, ...]:
+    """Hosts and networks as outbound.OutboundPolicy takes them."""
+    for part in _list(text):
+        try:
+            ip_network(part.strip("[]"), strict=False)
+        except ValueError:
+            if not re.fullmatch(r"[\w.-]+", part):
+                raise ValueError(f"{part!r} is neither a host nor a network such as 127.0.0.0/8") from None
+    return _list(text)
+
+
 def _disagreements(values: Mapping[str, Any]) -> Sequence[str]:
     cert, key, ca = (values[f"ocpp_tls_{name}"] for name in ("cert", "key", "client_ca"))
     if (cert is None) is not (key is None):
@@ -233,5 +244,5 @@ SETTINGS: dict[str, tuple[str | None, Callable[[str], Any]]] = {  # name: defaul
     "OCPP_TLS_CLIENT_CA": (None, _file),
     "ALLOW_PLAIN_WS": ("127.0.0.0/8,::1/128", _networks),
     "TRUSTED_PROXIES": ("", _networks),
-    "OUTBOUND_ALLOW": ("", _list),
+    "OUTBOUND_ALLOW": ("", _hosts),
 }

@@ -100,6 +100,7 @@ def test_the_message_log_of_sqlite_is_in_the_data_dir() -> None:
         ("OCPP_TLS_CERT", "/nowhere.pem", "there is no file"),
         ("ALLOW_PLAIN_WS", "10.0.0.1/8", "has host bits set"),
         ("TRUSTED_PROXIES", "proxy.local", "is no network"),
+        ("OUTBOUND_ALLOW", "http://partner.local", "neither a host nor a network"),
     ],
 )
 def test_what_cannot_be_used_is_named(name: str, value: str, said: str) -> None:

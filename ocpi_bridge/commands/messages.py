@@ -1,0 +1,159 @@
+"""`roambridge messages`: what crossed the wire, each request beside its answer, with no card's number shown whole."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from csms.database import Database
+from csms.message_store import Entry, Exchange, paired
+from csms.tokens import masked
+from ocpi_bridge.commands.terminal import AsJson, cell, console, cut, now, opened, printable, show
+
+app = typer.Typer(no_args_is_help=True)
+
+POLL_S = 0.3
+PATIENCE = timedelta(seconds=35)  # an answer that has not come by then will not come
+AT_ONCE = 500
+PAYLOAD_WIDTH = 60
+ARROWS = {"in": "<-", "out": "->"}  # from the charger, to it
+COLOURS = {"ok": "green", "waiting": "yellow"}
+AGES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+# A card's number in a frame, readable JSON or not; the quote at its end may have been cut off.
+ID_TOKEN = re.compile(r'("(?:idTag|parentIdTag|idToken)"\s*:\s*")((?:[^"\\]|\\.)*)')
+
+COLUMNS = {
+    "at": "time",
+    "station_id": "station",
+    "direction": "",
+    "action": "action",
+    "result": "result",
+    "latency_ms": "ms",
+    "request": "request",
+    "answer": "answer",
+}
+
+
+def _since(text: str) -> datetime:
+    age = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if age is not None:
+        return now() - timedelta(**{AGES[age[2]]: int(age[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text} is neither a time (2026-05-01T12:00Z) nor an age (30s, 10m, 2h, 1d)"
+        ) from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+@app.command()
+def messages(
+    station: Annotated[str | None, typer.Option(metavar="ID", help="Of this station only.")] = None,
+    action: Annotated[str | None, typer.Option(metavar="NAME", help="Of this action only, as Heartbeat.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="T", help="From this time on (UTC), or as old as 30s, 10m, 2h, 1d.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Then tell what comes, until interrupted.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The last so many.")] = 50,
+    whole: Annotated[bool, typer.Option("--whole", help="Whole frames instead of their beginnings.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The message log: requests beside their answers, with the time between them. <- is from the charger, -> to it."""
+    asked: dict[str, Any] = {"station": station, "action": action, "since": None if since is None else _since(since)}
+    with opened() as database:
+        found = _read(database, **asked, limit=limit)
+        if not follow:
+            rows = [_row(exchange, whole=whole or as_json) for exchange in found]
+            show("Messages", COLUMNS, rows, as_json=as_json)
+            return
+        tell = _tell_json if as_json else _teller(whole=whole)
+        try:
+            for exchange in _following(database, asked, found):
+                tell(exchange)
+        except KeyboardInterrupt:
+            return
+
+
+def _read(database: Database, **asked: Any) -> list[Exchange]:
+    with database.log_engine.connect() as connection:
+        return paired(connection, **asked)
+
+
+def _following(database: Database, asked: dict[str, Any], first: list[Exchange]) -> Iterator[Exchange]:
+    """Each exchange once: when it is complete, or when no answer is to be expected any more."""
+    told: set[int] = set()
+    seen = 0
+    found = first
+    while True:
+        for exchange in found:
+            if exchange.first.id not in told and (exchange.complete or now() - exchange.first.at > PATIENCE):
+                told.add(exchange.first.id)
+                yield exchange
+        open_ids = [exchange.first.id for exchange in found if exchange.first.id not in told]
+        seen = min(open_ids) - 1 if open_ids else max([seen, *(exchange.first.id for exchange in found)])
+        told = {id_ for id_ in told if id_ > seen}
+        if len(found) < AT_ONCE:
+            time.sleep(POLL_S)
+        found = _read(database, **asked, after_id=seen, limit=max(AT_ONCE, 2 * len(told)))
+
+
+# ---- how an exchange looks ------------------------------------------------------------------------------------------
+
+
+def _row(exchange: Exchange, *, whole: bool) -> dict[str, Any]:
+    first, answer, latency = exchange.first, exchange.answer, exchange.latency_ms
+    return {
+        "at": first.at,
+        "station_id": first.station_id,
+        "direction": ARROWS.get(first.direction, first.direction),
+        "action": first.action or first.message_type,
+        "message_id": first.message_id,
+        "ocpp_version": first.ocpp_version,
+        "result": exchange.result,
+        "latency_ms": None if latency is None else round(latency, 1),
+        "request": _frame(first, whole=whole),
+        "answer": None if answer is None else _frame(answer, whole=whole),
+    }
+
+
+def _frame(entry: Entry, *, whole: bool) -> str:
+    text = ID_TOKEN.sub(lambda found: found[1] + masked(found[2]), entry.text)
+    return text if whole else cut(_payload(text), PAYLOAD_WIDTH)
+
+
+def _payload(text: str) -> str:
+    """What follows the envelope, where there is one."""
+    match = re.match(
+        r'\[\s*[234]\s*,\s*"(?:[^"\\]|\\.)*"\s*,\s*(?:"(?:[^"\\]|\\.)*"\s*,\s*)?(.*)\]\s*$', text, re.DOTALL
+    )
+    return match[1] if match is not None else text
+
+
+def _tell_json(exchange: Exchange) -> None:
+    row = _row(exchange, whole=True) | {"at": exchange.first.at.isoformat().replace("+00:00", "Z")}
+    typer.echo(json.dumps(row, ensure_ascii=False))
+
+
+def _teller(*, whole: bool) -> Callable[[Exchange], None]:
+    screen = console()
+
+    def tell(exchange: Exchange) -> None:
+        row = _row(exchange, whole=whole)
+        line = Table.grid(padding=(0, 1))
+        widths = {"at": 20, "station_id": 14, "direction": 2, "action": 22, "result": 9, "latency_ms": 7}
+        for name in COLUMNS:
+            line.add_column(width=widths.get(name), overflow="fold")
+        cells = {name: cell(row[name]) for name in COLUMNS}
+        cells["result"] = Text(printable(row["result"]), style=COLOURS.get(row["result"], "red"))
+        line.add_row(*cells.values())
+        screen.print(line)
+
+    return tell
