@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-from fastapi import FastAPI, Query
+from fastapi import BackgroundTasks, FastAPI, Query
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from py_ocpi.core.exceptions import NotFoundOCPIError
 from py_ocpi.modules.tokens.v_2_2_1.enums import TokenType
-from starlette.background import BackgroundTasks
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from crud.caller import Refusal, current_caller, current_request
 from ocpi_bridge.conformance.edge import ENCODED_SLASH
@@ -31,6 +31,11 @@ BODY_CAP = 1 << 20
 BODY_TIMEOUT_S = 30.0
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 GIVEN_TYPES = (Response, BackgroundTasks)
+
+# What py_ocpi's handlers may be given besides the request's own values; another wish stops the start.
+GIFTS = frozenset(
+    {"crud", "adapter", "filters", "response", "background_tasks", "versions", "endpoints", "server_cred"}
+)
 
 # py_ocpi's name for a parameter that the specification calls differently (D36).
 RENAMED = {"token_type": Query(default=TokenType.rfid, alias="type")}
@@ -53,6 +58,8 @@ def served(route: ServedRoute, *, url: str, given: Surroundings) -> Callable[...
     signature = inspect.signature(handler)
     taken = [renamed(parameter) for parameter in signature.parameters.values() if not is_given(parameter)]
     wanted = [name for name, parameter in signature.parameters.items() if is_given(parameter)]
+    if not GIFTS.issuperset(wanted):
+        raise KeyError(f"{handler.__name__} wants {sorted(set(wanted) - GIFTS)}")
     adapter = AdapterPlug(given.adapter, route.version)
 
     async def handled(call: Call, filters: dict[str, Any] | None) -> Response:
@@ -102,6 +109,7 @@ def served(route: ServedRoute, *, url: str, given: Surroundings) -> Callable[...
 
 
 def is_given(parameter: inspect.Parameter) -> bool:
+    """What is left to FastAPI is what comes from the request; anything else it would make by itself."""
     return isinstance(parameter.default, Depends) or parameter.annotation in GIVEN_TYPES
 
 
@@ -127,6 +135,12 @@ class ConformingRoute(APIRoute):
                 if ENCODED_SLASH in value:
                     parameters[name] = value.replace(ENCODED_SLASH, "/")
         return match, found
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in self.methods:
+            here = {method for route in scope["app"].routes if route.path == self.path for method in route.methods}
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(here))})
+        await super().handle(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
