@@ -6,6 +6,7 @@ from typing import Any
 
 from adapters.datatypes import NOT_AVAILABLE, moment, optional_text, present, price, text, volume
 from adapters.periods import MWH_PER_KWH, charging_periods
+from csms.billing.periods import closed
 from csms.billing.tariffs import Period, Price
 from csms.lifecycle import State
 
@@ -42,7 +43,7 @@ def session_to_ocpi(transaction: Any, periods: Sequence[Period], cost: Price) ->
             "connector_id": _of(snapshot, "connector", "connector_id", 36),
             "currency": cost.currency,
             "charging_periods": charging_periods(
-                periods if ended else periods[:-1], optional_text(tariff.get("tariff_id"), 36)
+                periods if ended else closed(periods), optional_text(tariff.get("tariff_id"), 36)
             ),
             "total_cost": None if cost.unsupported else price(cost.total_excl_vat, cost.total_incl_vat),
             "status": STATUS[State(transaction.state)],

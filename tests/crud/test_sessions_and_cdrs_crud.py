@@ -1,4 +1,5 @@
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -6,6 +7,8 @@ from crud.caller import Refusal
 from crud.cdrs import CdrsCrud
 from crud.sessions import SessionsCrud
 from crud.tariffs import TariffsCrud
+from csms.billing.charge_records import bill, session_price
+from csms.journal import Recorded
 from tests.adapters.field_tables import problems
 from tests.adapters.rows import NOON, charge_record, cost, periods, station, tariff, transaction
 from tests.crud.network import ALL, OTHER, TNM, add, asked_by
@@ -109,6 +112,39 @@ async def test_a_partner_sees_its_own_cdrs_with_the_tariff_of_the_start(database
         assert same is not None
         assert same.json_bytes == page[1].json_bytes
         assert crud.current(connection, "cdr-9") is None
+
+
+async def test_the_session_costs_what_its_cdr_costs(database):  # TC-28, CD-18
+    ended = {"state": "ended", "cause": "local", "ended_at": NOON + timedelta(minutes=40), "meter_start_mwh": 1_000_000}
+    add(database, station(), tariff(), transaction("mine", tariff=1, **ended))
+    fact = Recorded(
+        xid=0,
+        position=1,
+        type="transaction_ended",
+        subject="mine",
+        station_id="CP001",
+        event_id="e",
+        ocpp_version="1.6",
+        schema_version=1,
+        recorded_at=NOON,
+        data={},
+    )
+    with database.write() as connection:
+        bill(connection, [fact], now=NOON + timedelta(hours=1))
+
+    with asked_by(TNM):
+        ((session,), _, _) = await SessionsCrud(database, session_price).list(SINCE)
+        ((cdr,), _, _) = await CdrsCrud(database).list(ALL)
+
+    session, cdr = session.dict(), cdr.dict()
+    assert problems(session, "Session") == []
+    assert problems(cdr, "CDR") == []
+    assert cdr["session_id"] == session["id"]
+    assert cdr["total_cost"] == session["total_cost"]
+    assert cdr["total_cost"]["excl_vat"] == Decimal("3.5865")  # 0.50 + 12.346 kWh x 0.25
+    assert cdr["charging_periods"] == session["charging_periods"]
+    assert len(cdr["charging_periods"]) == 3
+    assert (cdr["total_energy"], cdr["total_time"]) == (session["kwh"], Decimal("0.6667"))
 
 
 async def test_tariffs_are_listed_once_in_their_version_in_force(database):  # TA-01
