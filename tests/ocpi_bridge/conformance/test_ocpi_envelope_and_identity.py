@@ -205,3 +205,38 @@ def test_body_read_before_authentication(anonymous: httpx.Client, served: Any, w
 def test_50_mb_to_a_plain_client_is_413(partner: httpx.Client) -> None:  # D21
     assert code_of(partner.put(f"{CPO}/tokens/NL/TNM/1", content=b"x" * 50_000_000), 413) == 2000
     assert code_of(partner.get("/versions")) == 1000  # the connection still serves
+
+
+def test_a_body_that_never_comes_is_408(served: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocpi_bridge.conformance.routes.BODY_TIMEOUT_S", 0.05)
+
+    async def status() -> int:
+        address = httpx.URL(served[1])
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        lines = ["PUT /ocpi/cpo/2.2.1/tokens/NL/TNM/1 HTTP/1.1", "Host: x", "Content-Length: 9"]
+        writer.write("\r\n".join([*lines, "Authorization: Token " + basic("token-c"), "", "{"]).encode())
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)
+        writer.transport.abort()
+        return int(answer.split()[1])
+
+    assert asyncio.run(status()) == 408
+    assert world.crud.calls == []
+
+
+def test_each_of_many_callers_at_once_is_itself(served: Any, world: Any) -> None:  # XT-06
+    async def ask(client: httpx.AsyncClient, token: str, number: int) -> str:
+        headers = {"Authorization": "Token " + basic(token), "X-Request-ID": str(number)}
+        answer = await client.get(f"{CPO}/tariffs", headers=headers)
+        assert answer.headers["x-request-id"] == str(number)
+        return str(answer.headers["ocpi-to-party-id"])
+
+    async def all_at_once() -> list[str]:
+        async with httpx.AsyncClient(base_url=served[1], timeout=20, trust_env=False) as client:
+            callers = ("token-c", "token-hub") * 20
+            return await asyncio.gather(*(ask(client, token, number) for number, token in enumerate(callers)))
+
+    assert asyncio.run(all_at_once()) == ["TNM", "HUB"] * 20
+    assert {(caller.name, int(request.request_id) % 2) for caller, request in world.crud.seen} == {
+        ("emsp", 0),
+        ("hub", 1),
+    }
