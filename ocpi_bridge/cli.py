@@ -84,8 +84,8 @@ app = typer.Typer(
 @app.callback()
 def roambridge() -> None:
     """An OCPP-to-OCPI bridge for charge point operators. Settings are read from ROAMBRIDGE_... variables and .env."""
-    # What a command says is on stdout; of what happens inside it only warnings, and on stderr. `serve` says more.
+    # What a command says is on stdout; of what happens inside it only faults, and on stderr. `serve` says more.
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )

@@ -14,9 +14,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-import crud.models  # noqa: F401  (its tables belong to the same metadata)
 from csms.database import Database
-from csms.models import Base, LogBase
+from csms.schema import migrate
 
 START_LIMIT_S = 60
 INITDB = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
@@ -66,7 +65,7 @@ def empty_url(dialect: str, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database with all tables and no rows, on each of the two."""
+    """The URL of a database at the newest schema, without rows, on each of the two."""
     if dialect == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
         for file in template.iterdir():
@@ -80,7 +79,7 @@ def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """A database with all tables and no rows, on each of the two."""
+    """A database at the newest schema, without rows, on each of the two."""
     database = Database(database_url)
     yield database
     database.dispose()
@@ -92,22 +91,15 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
-    _create_tables(f"sqlite:///{folder / 'roambridge.db'}")
+    migrate(f"sqlite:///{folder / 'roambridge.db'}")
     return folder
 
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: str) -> Iterator[str]:
     with _fresh_database(postgres_server, template="template0") as url:
-        _create_tables(url)
+        migrate(url)
         yield str(make_url(url).database)
-
-
-def _create_tables(url: str) -> None:
-    database = Database(url)
-    Base.metadata.create_all(database.engine)
-    LogBase.metadata.create_all(database.log_engine)
-    database.dispose()
 
 
 # ---- PostgreSQL -----------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def messages(
     with opened() as database:
         found = _read(database, **asked, limit=limit)
         if not follow:
-            rows = [_row(exchange, whole=whole or as_json) for exchange in found]
+            rows = [_row(exchange, whole=True) if as_json else _line(exchange, whole=whole) for exchange in found]
             show("Messages", COLUMNS, rows, as_json=as_json)
             return
         tell = _tell_json if as_json else _teller(whole=whole)
@@ -124,6 +124,11 @@ def _row(exchange: Exchange, *, whole: bool) -> dict[str, Any]:
     }
 
 
+def _line(exchange: Exchange, *, whole: bool) -> dict[str, Any]:
+    at = exchange.first.at.astimezone(UTC)
+    return _row(exchange, whole=whole) | {"at": f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}Z"}
+
+
 def _frame(entry: Entry, *, whole: bool) -> str:
     text = ID_TOKEN.sub(lambda found: found[1] + masked(found[2]), entry.text)
     return text if whole else cut(_payload(text), PAYLOAD_WIDTH)
@@ -146,9 +151,9 @@ def _teller(*, whole: bool) -> Callable[[Exchange], None]:
     screen = console()
 
     def tell(exchange: Exchange) -> None:
-        row = _row(exchange, whole=whole)
+        row = _line(exchange, whole=whole)
         line = Table.grid(padding=(0, 1))
-        widths = {"at": 20, "station_id": 14, "direction": 2, "action": 22, "result": 9, "latency_ms": 7}
+        widths = {"at": 24, "station_id": 14, "direction": 2, "action": 22, "result": 9, "latency_ms": 7}
         for name in COLUMNS:
             line.add_column(width=widths.get(name), overflow="fold")
         cells = {name: cell(row[name]) for name in COLUMNS}

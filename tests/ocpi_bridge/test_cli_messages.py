@@ -1,0 +1,132 @@
+"""`roambridge messages`: requests beside answers, with the time between, and no card's number whole (P12)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csms import message_store
+from csms.bus import LoggedFrame
+from csms.database import Database
+from ocpi_bridge.commands.messages import ID_TOKEN
+
+Cli = Callable[..., Any]
+NOW = datetime.now(UTC)
+
+
+def frame(direction: str, type_: str, id_: str, action: str, text: str, **more: Any) -> LoggedFrame:
+    return LoggedFrame(
+        at=more.pop("at", NOW),
+        station_id=more.pop("station_id", "CP1"),
+        ocpp_version="1.6",
+        direction=direction,
+        message_type=type_,
+        message_id=id_,
+        action=action,
+        text=text,
+        **more,
+    )
+
+
+AUTHORIZE = frame("in", "call", "7", "Authorize", '[2,"7","Authorize",{"idTag":"04A1B2C3D4"}]')
+ANSWER = frame(
+    "out",
+    "result",
+    "7",
+    "Authorize",
+    '[3,"7",{"idTagInfo":{"status":"Accepted","parentIdTag":"04FFFFFFFF"}}]',
+    latency_ms=4.2,
+)
+REFUSED = frame("in", "unreadable", "", "", "404 unknown station; \x1b[31mpath", result="refused", station_id="CP2")
+
+
+def store(database: Database, *frames: LoggedFrame) -> None:
+    with database.write_log() as connection:
+        message_store.write(connection, frames)
+
+
+def objects(result: Any) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_an_exchange_is_one_line_with_its_latency(cli: Cli, database: Database) -> None:
+    store(database, AUTHORIZE, ANSWER, REFUSED)
+    shown = cli("messages")
+    assert shown.exit_code == 0
+    [line] = [line for line in shown.stdout.splitlines() if "Authorize" in line]
+    for part in ("CP1", "<-", "ok", "4.2", '{"idTag":"04…D4"}', '{"idTagInfo":{"status":"Accepted"'):
+        assert part in line
+    [line] = [line for line in shown.stdout.splitlines() if "CP2" in line]
+    assert "refused" in line
+    assert "\x1b[31m" not in shown.stdout
+
+
+def test_no_cards_number_is_shown_whole(cli: Cli, database: Database) -> None:
+    store(database, AUTHORIZE, ANSWER)
+    for result in (cli("messages"), cli("messages", "--whole"), cli("messages", "--json")):
+        assert "04A1B2C3D4" not in result.output
+        assert "04FFFFFFFF" not in result.output
+        assert "04…D4" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"idTag" : "0123456789"}', '{"idTag" : "#"}'),
+        ('{"idToken":{"idToken":"0123456789","type":"ISO14443"}}', '{"idToken":{"idToken":"#","type":"ISO14443"}}'),
+        ('{"idTag":"01\\"23456789","x":1}', '{"idTag":"#","x":1}'),
+        ('{"idTag":"0123456789 cut off', '{"idTag":"#'),
+        ('{"connectorId":1}', '{"connectorId":1}'),
+    ],
+)
+def test_a_cards_number_is_found_in_whatever_was_sent(text: str, shown: str) -> None:
+    assert ID_TOKEN.sub(r"\1#", text) == shown
+
+
+def test_messages_are_found_by_station_action_and_age(cli: Cli, database: Database) -> None:
+    store(database, AUTHORIZE, ANSWER, REFUSED)
+    store(database, frame("out", "call", "8", "Reset", "[2]", at=NOW - timedelta(hours=3)))
+    assert [row["station_id"] for row in objects(cli("messages", "--json", "--station", "CP2"))] == ["CP2"]
+    assert [row["result"] for row in objects(cli("messages", "--json", "--action", "reset"))] == ["waiting"]
+    assert [row["action"] for row in objects(cli("messages", "--json", "--since", "1h"))] == ["Authorize", "unreadable"]
+    since = (NOW - timedelta(hours=4)).strftime("%Y-%m-%dT%H:%M")
+    assert len(objects(cli("messages", "--json", "--since", since))) == 3
+    assert len(objects(cli("messages", "--json", "--limit", "1"))) == 1
+    assert cli("messages", "--station", "CP3").stdout == "Messages: none\n"
+
+
+def test_a_follower_is_told_each_exchange_once_when_it_is_complete(
+    cli: Cli, database: Database, database_url: str, tmp_path: Path
+) -> None:
+    store(database, AUTHORIZE)
+    environment = {**os.environ, "ROAMBRIDGE_DATABASE_URL": database_url, "ROAMBRIDGE_DATA_DIR": str(tmp_path)}
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "ocpi_bridge", "messages", "--follow", "--json"],
+        env={**environment, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert follower.stdout is not None
+    try:
+        store(database, REFUSED)
+        first = json.loads(follower.stdout.readline())
+        store(database, ANSWER)
+        second = json.loads(follower.stdout.readline())
+        store(database, frame("in", "call", "9", "Heartbeat", "[2]"), frame("out", "result", "9", "Heartbeat", "[3]"))
+        third = json.loads(follower.stdout.readline())
+        follower.send_signal(signal.SIGINT)
+        rest, errors = follower.communicate(timeout=20)
+    finally:
+        follower.kill()
+        follower.wait()
+    assert [row["action"] for row in (first, second, third)] == ["unreadable", "Authorize", "Heartbeat"]
+    assert (rest, errors, follower.returncode) == ("", "", 0)
