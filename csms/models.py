@@ -4,7 +4,17 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, PrimaryKeyConstraint, Sequence, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Sequence,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from csms.database import Json, Money, Plain, TransactionId, Utc, current_transaction
@@ -337,6 +347,8 @@ class Transaction(Base):
     created_at: Mapped[datetime]
     last_updated: Mapped[datetime]
     __table_args__ = (
+        CheckConstraint("ended_at >= started_at", name="ck_transactions_length"),  # E11
+        CheckConstraint("energy_mwh >= 0", name="ck_transactions_energy"),
         UniqueConstraint("station_id", "dedup_key", "dedup_epoch"),
         Index("ix_transactions_station_state", "station_id", "state"),
         Index("ix_transactions_owner_updated", "owner_id", "last_updated"),
@@ -441,6 +453,8 @@ class ChargeRecord(Base):
     snapshot: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     __table_args__ = (
+        CheckConstraint("ended_at >= started_at AND duration_s >= 0", name="ck_charge_records_length"),  # E11
+        CheckConstraint("energy_mwh >= 0", name="ck_charge_records_energy"),
         Index(
             "uq_charge_records_transaction",
             "transaction_id",

@@ -88,7 +88,7 @@ def never_stopped(connection: Connection, now: datetime) -> Sequence[Fact]:
 
 
 def unbilled_transactions(connection: Connection, now: datetime) -> Sequence[Fact]:
-    """E11: ended, and neither billed nor in review. That is a fault of ours, and is never silent."""
+    """E11: ended, and neither billed, nor in review, nor written off (a closed review). A fault of ours is never silent."""
     billed = select(ChargeRecord.id).where(ChargeRecord.transaction_id == Transaction.id).exists()
     reviewed = select(Review.id).where(Review.transaction_id == Transaction.id).exists()
     query = (
@@ -96,7 +96,6 @@ def unbilled_transactions(connection: Connection, now: datetime) -> Sequence[Fac
         .where(
             Transaction.state == State.ENDED.value,
             Transaction.ended_received_at < now - UNBILLED_AFTER,
-            or_(Transaction.cause != Cause.REFUSED.value, Transaction.energy_mwh > 0),
             ~billed,
             ~reviewed,
         )
