@@ -6,18 +6,26 @@ duplicate (another worker was first) takes all that its event wrote out of the b
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
-from sqlalchemy import Connection, bindparam, insert, inspect, update
+from sqlalchemy import Connection, Table, bindparam, insert, inspect, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from csms.alerts import Alarm, raise_alarms
 from csms.events import AnyEvent
 from csms.journal import Fact, append
-from csms.models import Base
+from csms.models import Base, Station, Tap, Transaction
 
 Values = dict[str, Any]
 Update = tuple[int, type[Base], str, Any, Values]
+
+EITHER_WAY = -1  # belongs to no event: kept, whichever of them lose their claims
+CLAIM_ORDER: dict[type[Base], tuple[str, ...]] = {  # the same in every worker, so that two never wait for each other
+    Station: ("station_id",),
+    Tap: ("token_id",),
+    Transaction: ("token_id", "station_id", "dedup_key"),
+}
 
 
 class Batch:
@@ -26,7 +34,7 @@ class Batch:
     def __init__(self, connection: Connection, now: datetime) -> None:
         self.connection = connection
         self.now = now
-        self.event: int = -1  # the event being handled; what is written belongs to it
+        self.event = EITHER_WAY  # the event being handled; what is written belongs to it
         self._claims: list[tuple[int, type[Base], Values]] = []
         self._inserts: list[tuple[int, type[Base], Values]] = []
         self._first: list[Update] = []
@@ -45,10 +53,11 @@ class Batch:
         """Change the row whose column `key` is `value`; in the order in which it was asked."""
         self._updates.append((self.event, model, key, value, changes))
 
-    def update_first(self, model: type[Base], key: str, value: Any, changes: Values) -> None:
-        """As `update`, before any claim: it makes room for one. It is kept even if its event loses its claim, so it must be
-        true either way."""
-        self._first.append((self.event, model, key, value, changes))
+    def update_first(self, model: type[Base], key: str, value: Any, changes: Values, fact: Fact) -> None:
+        """As `update`, before any claim: it makes room for one. It and its `fact` are kept even if its event loses its
+        claim, so they must be true either way."""
+        self._first.append((EITHER_WAY, model, key, value, changes))
+        self._facts.append((EITHER_WAY, fact))
 
     def tell(self, fact: Fact) -> None:
         self._facts.append((self.event, fact))
@@ -58,16 +67,7 @@ class Batch:
 
     def fact(self, type_: Any, subject: str, event: AnyEvent, **data: Any) -> None:
         """A fact that `event` made true."""
-        self.tell(
-            Fact(
-                type=type_,
-                subject=subject,
-                station_id=event.station_id,
-                event_id=event.event_id,
-                ocpp_version=event.ocpp_version,
-                data=data,
-            )
-        )
+        self.tell(fact_of(type_, subject, event, **data))
 
     def flush(self) -> set[int]:
         """Write everything, and return the events that lost a claim: nothing else they wrote is kept."""
@@ -76,46 +76,65 @@ class Batch:
         self._flush_updates([entry for entry in self._updates if entry[0] not in lost])
         kept = [entry for entry in self._inserts if entry[0] not in lost]
         for model, rows in _grouped(kept):
-            self.connection.execute(insert(model), rows)
+            self.connection.execute(_insert(model), rows)
         append(self.connection, [fact for event, fact in self._facts if event not in lost], now=self.now)
         raise_alarms(self.connection, [alarm for event, alarm in self._alarms if event not in lost], self.now)
         return lost
 
     def _flush_updates(self, updates: Sequence[Update]) -> None:
-        """Runs of the same shape share one executemany."""
-        run: list[Values] = []
-        shape: tuple[Any, ...] | None = None
+        """One UPDATE for each row, whatever was said of it; rows that change alike share one executemany."""
+        rows: dict[tuple[type[Base], str, Any], Values] = {}
         for _, model, key, value, changes in updates:
-            this = (model, key, tuple(changes))
-            if this != shape and run:
-                self._execute_updates(shape, run)
-                run = []
-            shape = this
-            run.append({"the_key": value} | {f"new_{column}": new for column, new in changes.items()})
-        if run:
-            self._execute_updates(shape, run)
-
-    def _execute_updates(self, shape: Any, rows: list[Values]) -> None:
-        model, key, columns = shape
-        statement = (
-            update(model)
-            .where(model.__table__.c[key] == bindparam("the_key"))
-            .values({column: bindparam(f"new_{column}") for column in columns})
-        )
-        self.connection.execute(statement.execution_options(synchronize_session=False), rows)
+            rows.setdefault((model, key, value), {}).update(changes)
+        alike: dict[tuple[type[Base], str, tuple[str, ...]], list[Values]] = {}
+        for (model, key, value), changes in rows.items():
+            new = {f"new_{column}": changed for column, changed in changes.items()}
+            alike.setdefault((model, key, tuple(changes)), []).append({"the_key": value, **new})
+        for (model, key, columns), parameters in alike.items():
+            self.connection.execute(_update(model, key, columns), parameters)
 
     def _flush_claims(self) -> set[int]:
         dialect = postgresql if self.connection.dialect.name == "postgresql" else sqlite
         lost: set[int] = set()
-        for model in dict.fromkeys(model for _, model, _ in self._claims):
-            wanted = [(event, values) for event, of, values in self._claims if of is model and event not in lost]
-            if not wanted:
-                continue
+        for model, rows in _grouped(self._in_order(self._claims)):
             key = inspect(model).primary_key[0]
             statement = dialect.insert(model).on_conflict_do_nothing().returning(key)
-            got = set(self.connection.execute(statement, [values for _, values in wanted]).scalars())
-            lost |= {event for event, values in wanted if values[key.name] not in got}
+            got = set(self.connection.execute(statement, rows).scalars())
+            missed = [values for values in rows if values[key.name] not in got]
+            lost |= {event for event, _, values in self._claims if any(values is one for one in missed)}
         return lost
+
+    @staticmethod
+    def _in_order(claims: Sequence[tuple[int, type[Base], Values]]) -> Iterable[tuple[int, type[Base], Values]]:
+        def place(claim: tuple[int, type[Base], Values]) -> tuple[str, ...]:
+            _, model, values = claim
+            return (model.__tablename__, *(str(values[column]) for column in CLAIM_ORDER[model]))
+
+        return sorted(claims, key=place)
+
+
+def fact_of(type_: Any, subject: str, event: AnyEvent, **data: Any) -> Fact:
+    """A fact that `event` made true."""
+    return Fact(
+        type=type_,
+        subject=subject,
+        station_id=event.station_id,
+        event_id=event.event_id,
+        ocpp_version=event.ocpp_version,
+        data=data,
+    )
+
+
+@cache
+def _update(model: type[Base], key: str, columns: tuple[str, ...]) -> Any:
+    table = cast(Table, model.__table__)
+    new: dict[str, Any] = {column: bindparam(f"new_{column}") for column in columns}
+    return update(table).where(table.c[key] == bindparam("the_key")).values(new)
+
+
+@cache
+def _insert(model: type[Base]) -> Any:
+    return insert(cast(Table, model.__table__))
 
 
 def _grouped(entries: Iterable[tuple[int, type[Base], Values]]) -> Iterable[tuple[type[Base], Sequence[Values]]]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
+import structlog
 from sqlalchemy import Connection, Row, or_, select
 
 from csms.authorization import ASK_OWNER, DECISION_LASTS, OWNER_BUDGET_S, OwnerAnswer, Question, TokenOwner, choose
@@ -12,8 +13,10 @@ from csms.database import Database
 from csms.events import AuthorizationStatus, IdTokenPresented, TransactionStarted
 from csms.lifecycle import State
 from csms.models import OWN, AuthorizationDecision, Evse, Location, RemoteRequest, Token, Transaction
-from csms.standing import REMOTE_START_CLAIMABLE, UNCLAIMED_STATES, Consulted
+from csms.standing import REMOTE_START_CLAIMABLE, UNCLAIMED_STATES, Consulted, dedup_key
 from csms.tokens import by_key, normalize
+
+log = structlog.get_logger(__name__)
 
 
 class Consultation:
@@ -25,13 +28,23 @@ class Consultation:
         self._clock = clock
 
     async def consult(self, event: IdTokenPresented | TransactionStarted) -> Consulted:
-        """Never raises for the owner's sake; takes at most OWNER_BUDGET_S plus a look into the database."""
+        """Never raises for the owner's sake, whatever the owner does; takes at most OWNER_BUDGET_S plus a look into the
+        database."""
         found = await asyncio.to_thread(self._look, event)
         if isinstance(found, Consulted):
             return found
         if self._owner is None:
             return Consulted()
-        return Consulted(answer=await self._owner.ask(found, timeout_s=OWNER_BUDGET_S))
+        try:
+            async with asyncio.timeout(OWNER_BUDGET_S):
+                answer = await self._owner.ask(found, timeout_s=OWNER_BUDGET_S)
+        except TimeoutError:
+            log.warning("owner_silent", owner_id=found.owner_id, station_id=found.station_id)
+            answer = OwnerAnswer(status=None)
+        except Exception:  # no fault of ours on the way to a partner may cost a charger its transaction
+            log.exception("owner_not_asked", owner_id=found.owner_id, station_id=found.station_id)
+            answer = OwnerAnswer(status=None)
+        return Consulted(answer=answer)
 
     def _look(self, event: IdTokenPresented | TransactionStarted) -> Question | Consulted:
         key = normalize(event.id_token)
@@ -42,6 +55,8 @@ class Consultation:
             if self._is_known_here(connection, event, token, key):
                 return Consulted()
             if isinstance(event, TransactionStarted):
+                if self._is_repeated(connection, event):
+                    return Consulted()
                 if recent := self._recent(connection, event.station_id, token):
                     return Consulted(answer=recent)
                 if event.occurred_at is not None and event.received_at - event.occurred_at > SKEW_LIMIT:
@@ -65,6 +80,14 @@ class Consultation:
             RemoteRequest.created_at > self._clock() - REMOTE_START_CLAIMABLE,
         )
         return connection.execute(select(or_(active.exists(), asked.exists()))).scalar() is True
+
+    @staticmethod
+    def _is_repeated(connection: Connection, event: TransactionStarted) -> bool:
+        """It was answered before, and that answer stands (E03)."""
+        query = select(Transaction.id).where(
+            Transaction.station_id == event.station_id, Transaction.dedup_key == dedup_key(event)
+        )
+        return connection.execute(query.limit(1)).scalar() is not None
 
     def _recent(self, connection: Connection, station_id: str, token: Row[Token]) -> OwnerAnswer | None:
         """The owner's yes at this very station, still fresh (decision 3)."""

@@ -9,13 +9,15 @@ from typing import Any, TypeVar, cast
 import structlog
 from sqlalchemy import Connection
 
+from csms.after_boot import AfterBoot
 from csms.authorization import TokenOwner
 from csms.batch import Batch
 from csms.bus import Send
 from csms.consultation import Consultation
-from csms.database import Database
+from csms.database import Database, away
 from csms.events import (
     AnyEvent,
+    BootReply,
     ConnectorStatusReported,
     DiagnosticsStatusReported,
     Event,
@@ -34,7 +36,7 @@ from csms.locations import Statuses
 from csms.remote import RemoteControl
 from csms.samples import Samples
 from csms.standing import Consulted, Standing
-from csms.stations import SEEN_EVERY_S, Boots, Notices, Stations, write_news
+from csms.stations import SEEN_EVERY_S, Boots, News, Notices, Stations, write_news
 from csms.transactions import Taps, Transactions
 
 log = structlog.get_logger(__name__)
@@ -83,7 +85,9 @@ class Csms:
         token_owner: TokenOwner | None = None,
         unknown_stations: str = "pending",
         clock: Callable[[], datetime] = utc_now,
+        follow_up: bool = True,
     ) -> None:
+        """`follow_up`: stations are asked for their Boot, and after it for their intervals (B08, T1, T7)."""
         self._database = database
         self._wake = wake
         self._our_party = our_party
@@ -95,6 +99,9 @@ class Csms:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="core-writer")
         self.stations = Stations(database, strangers=self._strangers, clock=clock)
         self.stations.on_news = self._work.set
+        self._after_boot = AfterBoot(database, send=send) if follow_up else None
+        if self._after_boot is not None:
+            self.stations.on_opened = self._after_boot.opened
         self.remote = RemoteControl(database, send=send, wake=wake, clock=clock)
 
     async def report(self, event: Event[R], /) -> R:
@@ -107,31 +114,41 @@ class Csms:
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._pending.append(Pending(cast(AnyEvent, event), consulted, future))
         self._work.set()
-        return await future
+        reply = await future
+        if self._after_boot is not None and isinstance(reply, BootReply):
+            self._after_boot.booted(event.station_id, reply.status)
+        return reply
 
     async def run(self) -> None:
-        """Commits batches, one after the other, until cancelled; then what is still waiting fails."""
+        """Commits batches, one after the other, until cancelled; what is being committed then is still answered, what waits
+        behind it fails."""
+        follow_up = asyncio.create_task(self._after_boot.run()) if self._after_boot is not None else None
+        try:
+            await self._commit_all()
+        finally:
+            _refuse(self._pending)
+            self._pending.clear()
+            if follow_up is not None:
+                follow_up.cancel()
+                await asyncio.gather(follow_up, return_exceptions=True)
+
+    async def _commit_all(self) -> None:
         loop = asyncio.get_running_loop()
         seen_at = loop.time()
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(SEEN_EVERY_S):  # not wait_for: on 3.11 it can swallow a cancellation
-                        await self._work.wait()
-                except TimeoutError:
-                    pass
-                self._work.clear()
-                while self._pending:
-                    await self._commit_next(loop)
+        while True:
+            try:
+                async with asyncio.timeout(SEEN_EVERY_S):  # not wait_for: on 3.11 it can swallow a cancellation
+                    await self._work.wait()
+            except TimeoutError:
+                pass
+            self._work.clear()
+            while self._pending:
+                await self._commit_next(loop)
+            if self.stations.news():
                 await loop.run_in_executor(self._writer, self._write_news)
-                if loop.time() - seen_at >= SEEN_EVERY_S:
-                    seen_at = loop.time()
-                    await loop.run_in_executor(self._writer, self.stations.flush_seen)
-        finally:
-            for waiting in self._pending:
-                if not waiting.future.done():
-                    waiting.future.set_exception(NotStored())
-            self._pending.clear()
+            if loop.time() - seen_at >= SEEN_EVERY_S:
+                seen_at = loop.time()
+                await loop.run_in_executor(self._writer, self._flush_seen)
 
     async def close(self) -> None:
         """After `run` has ended: the last news and signs of life are written."""
@@ -140,17 +157,37 @@ class Csms:
 
     def _write_last(self) -> None:
         self._write_news()
-        self.stations.flush_seen()
+        self._flush_seen()
 
-    def _write_news(self) -> None:
-        if news := self.stations.news():
-            with self._database.write() as connection:
-                write_news(connection, news, self._clock())
-            self.stations.forget(len(news))
+    def _take(self) -> Sequence[Pending]:
+        """The next batch: of each station its oldest event only, since the events of a batch are decided on what was known
+        before it."""
+        taken: list[Pending] = []
+        later: list[Pending] = []
+        stations: set[str] = set()
+        for waiting in self._pending:
+            station_id = waiting.event.station_id
+            if station_id in stations or len(taken) >= BATCH_AT_MOST:
+                later.append(waiting)
+            else:
+                taken.append(waiting)
+            stations.add(station_id)
+        self._pending = later
+        return taken
 
     async def _commit_next(self, loop: asyncio.AbstractEventLoop) -> None:
-        taken, self._pending = self._pending[:BATCH_AT_MOST], self._pending[BATCH_AT_MOST:]
-        answers = await loop.run_in_executor(self._writer, self._answer, taken)
+        taken = self._take()
+        committed = loop.run_in_executor(self._writer, self._answer, taken)
+        try:
+            try:
+                self._reply(taken, await asyncio.shield(committed))
+            except asyncio.CancelledError:
+                self._reply(taken, await committed)
+                raise
+        finally:
+            _refuse(taken)
+
+    def _reply(self, taken: Sequence[Pending], answers: Sequence[Answered]) -> None:
         for waiting, (reply, error) in zip(taken, answers, strict=True):
             if waiting.future.done():
                 continue  # the charger's connection is gone; what it said is stored
@@ -163,23 +200,68 @@ class Csms:
     # ---- in the writer thread ---------------------------------------------------------------------------------------
 
     def _answer(self, taken: Sequence[Pending]) -> Sequence[Answered]:
-        """A batch in one transaction; should that fail, each event in one of its own, so that a bad one harms only itself."""
+        """A batch in one transaction; should that fail, each event in one of its own, so that a bad one harms only itself.
+        While the database is away nothing is tried twice: the chargers keep what was not answered."""
         try:
             return [(reply, None) for reply in self._commit(taken)]
         except Exception as error:
-            if len(taken) == 1:
-                log.exception("event_not_stored", event_type=type(taken[0].event).__name__, **_about(taken[0].event))
-                return [(None, error)]
-            log.warning("batch_replayed", events=len(taken), error=type(error).__name__)
-            return [answer for waiting in taken for answer in self._answer([waiting])]
+            log.warning("batch_failed", events=len(taken), error=f"{type(error).__name__}: {error}"[:300])
+            if away(error):
+                return [(None, error)] * len(taken)
+        self._write_news()
+        answers: list[Answered] = []
+        for waiting in taken:
+            last = answers[-1][1] if answers else None
+            answers.append((None, last) if last is not None and away(last) else self._answer_alone(waiting))
+        return answers
+
+    def _answer_alone(self, waiting: Pending) -> Answered:
+        try:
+            return self._commit([waiting])[0], None
+        except Exception as error:
+            log.exception("event_not_stored", event_type=type(waiting.event).__name__, **_about(waiting.event))
+            return None, error
 
     def _commit(self, taken: Sequence[Pending]) -> Sequence[Any]:
         news = self.stations.news()
-        with self._database.write() as connection:
+
+        def work(connection: Connection) -> Sequence[Any]:
             write_news(connection, news, self._clock())
-            replies = self._decide(connection, taken)
+            return self._decide(connection, taken)
+
+        replies = self._database.transact(work)
         self.stations.forget(len(news))
         return replies
+
+    def _write_news(self) -> None:
+        """Who came and went, when no event brings it along. What the database refuses is left out, or nothing behind it
+        would ever be written; while it is away all is kept."""
+        news = self.stations.news()
+        try:
+            self._store_news(news)
+        except Exception as error:
+            log.warning("news_failed", items=len(news), error=f"{type(error).__name__}: {error}"[:300])
+            if not away(error):
+                for item in news:
+                    self._store_or_leave(item)
+
+    def _store_or_leave(self, item: News) -> None:
+        try:
+            self._store_news([item])
+        except Exception:
+            log.exception("news_not_stored", station_id=item.station_id)
+            self.stations.forget(1)
+
+    def _store_news(self, news: Sequence[News]) -> None:
+        if news:
+            self._database.transact(lambda connection: write_news(connection, news, self._clock()))
+            self.stations.forget(len(news))
+
+    def _flush_seen(self) -> None:
+        try:
+            self.stations.flush_seen()
+        except Exception as error:
+            log.warning("seen_not_written", error=f"{type(error).__name__}: {error}"[:300])
 
     def _decide(self, connection: Connection, taken: Sequence[Pending]) -> Sequence[Any]:
         replies: dict[int, Any] = {}
@@ -225,6 +307,12 @@ class Csms:
         handlers[FirmwareStatusReported] = notices.firmware_status
         handlers[DiagnosticsStatusReported] = notices.diagnostics_status
         return handlers
+
+
+def _refuse(waiting: Sequence[Pending]) -> None:
+    for pending in waiting:
+        if not pending.future.done():
+            pending.future.set_exception(NotStored())
 
 
 def _about(event: AnyEvent) -> dict[str, str]:

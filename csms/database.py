@@ -1,20 +1,25 @@
 """One database, written in short transactions: SQLite by one writer at a time, PostgreSQL by many."""
 
+import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import Connection, DateTime, Dialect, Engine, Text, TypeDecorator, create_engine, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import UserDefinedType
+
+T = TypeVar("T")
 
 # ---- types that keep what SQLite would lose -------------------------------------------------------------------------
 
@@ -53,13 +58,15 @@ class Money(TypeDecorator[Decimal]):
 
 
 class Plain(TypeDecorator[str]):
-    """Text without NUL, which PostgreSQL cannot hold and chargers do send (D03)."""
+    """Text without NUL, which PostgreSQL cannot hold and chargers do send (D03), and without half a surrogate pair."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return value.replace("\x00", "") if value is not None and "\x00" in value else value
+        if value is None or (value.isascii() and "\x00" not in value):
+            return value
+        return value.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 class Json(TypeDecorator[Any]):
@@ -69,7 +76,12 @@ class Json(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else orjson.dumps(value, default=str).decode()
+        if value is None:
+            return None
+        try:
+            return orjson.dumps(value, default=str).decode()
+        except TypeError:  # half a surrogate pair, or an integer of more than 64 bits, somewhere inside
+            return json.dumps(value, default=str)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else orjson.loads(value)
@@ -110,6 +122,7 @@ def _current_transaction_on_sqlite(*_: Any, **__: Any) -> str:
 SQLITE_BUSY_TIMEOUT_S = 20
 POSTGRES_IDLE_LIMIT_MS = 60_000  # a forgotten open transaction would stall every journal cursor
 POOL_SIZE = 8
+DEADLOCKS_AT_MOST = 4
 
 
 class Database:
@@ -152,6 +165,19 @@ class Database:
             with self.engine.begin() as connection:
                 yield connection
 
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """`work` in one transaction; once more when PostgreSQL made it a deadlock's victim. What `work` does beside the
+        database must bear repeating."""
+        for _ in range(DEADLOCKS_AT_MOST):
+            try:
+                with self.write() as connection:
+                    return work(connection)
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) not in _VICTIM:
+                    raise
+        with self.write() as connection:
+            return work(connection)
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent look; nothing written here is kept."""
@@ -193,6 +219,25 @@ class Database:
         self.engine.dispose()
         if self.log_engine is not self.engine:
             self.log_engine.dispose()
+
+
+_VICTIM = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failure
+_AWAY = frozenset({"08", "53", "57"})  # classes: connection, resources, operator intervention
+_SQLITE_AWAY = frozenset({"BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "CORRUPT", "NOTADB"})
+
+
+def away(error: BaseException) -> bool:
+    """Whether the database itself cannot be reached or written, so that no other statement would fare better now."""
+    if isinstance(error, NoConnection):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    name = getattr(error.orig, "sqlite_errorname", None)
+    if name is not None:
+        return name.split("_")[1] in _SQLITE_AWAY
+    state = getattr(error.orig, "sqlstate", None)
+    unreached = isinstance(error, OperationalError) and state is None
+    return error.connection_invalidated or unreached or (state or "")[:2] in _AWAY
 
 
 def _beside(database: str | None) -> Path:

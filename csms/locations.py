@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, Row, and_, select, update
+from sqlalchemy import Connection, Row, Table, and_, select, update
 
 from csms.batch import Batch
 from csms.clock import SKEW_LIMIT, skew_s
@@ -74,6 +74,21 @@ def max_power_w(connector: Mapping[Any, Any]) -> int | None:
     return int(connector["max_voltage"]) * int(connector["max_amperage"]) * phases or None
 
 
+_E = cast(Table, Evse.__table__)
+_TOLD = (
+    _E.c.id,
+    _E.c.location_row,
+    _E.c.station_id,
+    _E.c.evse,
+    _E.c.removed,
+    _E.c.status,
+    _E.c.error_code,
+    _E.c.vendor_error_code,
+    _E.c.status_at,
+    _E.c.last_updated,
+)
+
+
 class Statuses:
     """The status reports of one batch."""
 
@@ -81,13 +96,12 @@ class Statuses:
         """Loads the EVSEs of the stations that report, and locks them and their sites, each in the order of ids."""
         self._batch = batch
         stations = sorted({event.station_id for event in events})
-        query = select(Evse.__table__).where(Evse.station_id.in_(stations)).order_by(Evse.id).with_for_update()
+        query = select(*_TOLD).where(Evse.station_id.in_(stations)).order_by(Evse.id).with_for_update()
         rows = [dict(row._mapping) for row in batch.connection.execute(query)]
         self._evses = {(row["station_id"], row["evse"]): row for row in rows}
-        sites = {row["location_row"] for row in rows}
-        batch.connection.execute(
-            select(Location.id).where(Location.id.in_(sites)).order_by(Location.id).with_for_update()
-        )
+        sites = sorted({row["location_row"] for row in rows})
+        locked = select(Location.id, Location.last_updated).where(Location.id.in_(sites)).order_by(Location.id)
+        self._sites = {row.id: row.last_updated for row in batch.connection.execute(locked.with_for_update())}
 
     def status(self, event: ConnectorStatusReported) -> Ack:
         """C03: the newest status by its own time wins; one that would go back in time is logged and no more."""
@@ -100,6 +114,9 @@ class Statuses:
         at = event.occurred_at
         if at is None or abs(at - event.received_at) > SKEW_LIMIT:
             at = event.received_at
+        at = min(
+            at, event.received_at
+        )  # a clock that is ahead, and then set right, would silence the station till then
         evse = self._evses.get((event.station_id, event.evse))
         if evse is None or (evse["status_at"] is not None and at < evse["status_at"]):
             return Ack()
@@ -112,11 +129,19 @@ class Statuses:
         changed = any(evse[name] != value for name, value in told.items())
         evse |= told | {"status_at": at}
         if before is not _availability(evse["removed"], evse["status"]):
-            touch(batch, evse, event.received_at)
+            self._touch(evse, event.received_at)
         batch.update(Evse, "id", evse["id"], {**told, "status_at": at, "last_updated": evse["last_updated"]})
         if changed:
             batch.fact(FactType.EVSE_STATUS, str(evse["id"]), event, status=event.status.value)
         return Ack()
+
+    def _touch(self, evse: dict[str, Any], now: datetime) -> None:
+        """It changed for those who look: its time and its site's rise, and never fall (LO-04, PU-14)."""
+        site = evse["location_row"]
+        evse["last_updated"] = max(evse["last_updated"], now)
+        if self._sites[site] < evse["last_updated"]:
+            self._sites[site] = evse["last_updated"]
+            self._batch.update(Location, "id", site, {"last_updated": evse["last_updated"]})
 
     def _measure_clock(self, event: ConnectorStatusReported) -> None:
         """A status is told when it changes: its time is the charger's clock, live (F01)."""
@@ -132,17 +157,13 @@ def _availability(removed: bool, status: str | None) -> Availability:
     return Availability.UNKNOWN if status is None else AVAILABILITY[ConnectorStatus(status)]
 
 
-def touch(batch: Batch, evse: dict[str, Any], now: datetime) -> None:
-    """An EVSE changed for those who look: its time and its site's rise, and never fall (LO-04, PU-14)."""
-    evse["last_updated"] = max(evse["last_updated"], now)
-    batch.update(Location, "id", evse["location_row"], {"last_updated": evse["last_updated"]})
-
-
 def touch_stations(connection: Connection, station_ids: Iterable[str], now: datetime) -> list[Fact]:
     """All EVSEs of these stations look different now (lost, or back): raise their times, and say so."""
+    wanted = (Evse.station_id.in_(list(station_ids)), Evse.removed.is_(False))
+    connection.execute(select(Evse.id).where(*wanted).order_by(Evse.id).with_for_update())
     query = (
         update(Evse)
-        .where(Evse.station_id.in_(list(station_ids)), Evse.removed.is_(False), Evse.last_updated < now)
+        .where(*wanted, Evse.last_updated < now)
         .values(last_updated=now)
         .returning(Evse.id, Evse.__table__.c.location_row, Evse.station_id)
     )

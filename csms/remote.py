@@ -53,7 +53,7 @@ def enqueue(
     connection.execute(
         insert(RemoteRequest).values(
             id=request_id,
-            kind=str(type(command).__struct_config__.tag),
+            kind=_kind(command),
             station_id=command.station_id,
             evse=getattr(command, "evse", None),
             command=msgspec.to_builtins(command),
@@ -74,7 +74,8 @@ def tag_for(connection: Connection, token: Any) -> str:
     only its request knows (decision 2, CM-26)."""
     same = select(func.count()).select_from(Token).where(Token.uid_key == token.uid_key)
     unambiguous = connection.execute(same).scalar_one() <= 1
-    if unambiguous and len(token.uid) <= WIRE_TAG_LENGTH and token.uid.isascii() and token.uid.isprintable():
+    fits = 0 < len(token.uid.strip()) == len(token.uid) <= WIRE_TAG_LENGTH
+    if unambiguous and fits and token.uid.isascii() and token.uid.isprintable():
         return str(token.uid)
     return f"RB{uuid.uuid4().hex[:18].upper()}"
 
@@ -149,7 +150,10 @@ class RemoteControl:
         except Exception as error:  # a bug must not leave somebody waiting
             log.exception("send_failed", station_id=command.station_id, request_id=request_id)
             answer = Answer(outcome=Outcome.FAILED, detail=type(error).__name__)
-        await asyncio.to_thread(self._settle, request_id, command, answer)
+        try:
+            await asyncio.to_thread(self._settle, request_id, command, answer)
+        except Exception:  # the watch rule settles it after its deadline
+            log.exception("outcome_not_stored", station_id=command.station_id, request_id=request_id)
         self._wake()
 
     def _settle(self, request_id: str, command: Command[Any], answer: Answer) -> None:
@@ -168,7 +172,7 @@ class RemoteControl:
             connection.execute(update(row).where(row.id == request_id).values(**settled))
             unclaimed = (row.id == request_id, row.transaction_id.is_(None))  # its transaction may have been faster
             connection.execute(update(row).where(*unclaimed).values(state=state))
-            append(connection, [_outcome_fact(request_id, command.station_id, settled["outcome"])], now=now)
+            append(connection, [_outcome_fact(request_id, command.station_id, _kind(command), answer.outcome)], now=now)
 
     def _take_queued(self) -> list[tuple[str, Command[Any], float]]:
         row = RemoteRequest
@@ -183,7 +187,23 @@ class RemoteControl:
                 .values(state="sent")
                 .returning(row.id, row.command, row.deadline_at)
             ).all()
-        return [(id_, msgspec.convert(told, AnyCommand), (until - now).total_seconds()) for id_, told, until in taken]
+        found = [(id_, self._read(id_, told), (until - now).total_seconds()) for id_, told, until in taken]
+        return [(id_, command, timeout_s) for id_, command, timeout_s in found if command is not None]
+
+    def _read(self, request_id: str, told: Any) -> Command[Any] | None:
+        """None for what a newer version queued: it is settled as failed, and holds up nothing behind it."""
+        try:
+            command: Command[Any] = msgspec.convert(told, AnyCommand)
+            return command
+        except msgspec.ValidationError as error:
+            log.warning("request_unreadable", request_id=request_id, error=str(error))
+            failed = {"state": "failed", "outcome": Outcome.FAILED.value, "detail": str(error)}
+            with self._database.write() as connection:
+                row = RemoteRequest
+                settled = update(row).where(row.id == request_id).values(**failed, finished_at=self._clock())
+                station_id, kind = connection.execute(settled.returning(row.station_id, row.kind)).one()
+                append(connection, [_outcome_fact(request_id, station_id, kind, Outcome.FAILED)], now=self._clock())
+            return None
 
 
 # ---- what time decides (watch rules) --------------------------------------------------------------------------------
@@ -196,9 +216,9 @@ def settle_lost(connection: Connection, now: datetime) -> Sequence[Fact]:
         update(row)
         .where(row.state.in_(("queued", "sent")), row.deadline_at < now - timedelta(seconds=GRACE_S))
         .values(state="timed_out", outcome=Outcome.TIMEOUT.value, finished_at=now)
-        .returning(row.id, row.station_id)
+        .returning(row.id, row.station_id, row.kind)
     ).all()
-    return [_outcome_fact(request_id, station_id, Outcome.TIMEOUT.value) for request_id, station_id in lost]
+    return [_outcome_fact(*request, Outcome.TIMEOUT) for request in lost]
 
 
 def no_shows(connection: Connection, now: datetime) -> Sequence[Fact]:
@@ -216,5 +236,10 @@ def no_shows(connection: Connection, now: datetime) -> Sequence[Fact]:
     ]
 
 
-def _outcome_fact(request_id: str, station_id: str, outcome: Any) -> Fact:
-    return Fact(type=FactType.REMOTE_OUTCOME, subject=request_id, station_id=station_id, data={"outcome": outcome})
+def _kind(command: Command[Any]) -> str:
+    return str(type(command).__struct_config__.tag)
+
+
+def _outcome_fact(request_id: str, station_id: str, kind: str, outcome: Outcome) -> Fact:
+    data = {"outcome": outcome.value, "kind": kind}
+    return Fact(type=FactType.REMOTE_OUTCOME, subject=request_id, station_id=station_id, data=data)

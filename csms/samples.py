@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, select
 
 from csms.batch import Batch
 from csms.clock import SKEW_LIMIT
@@ -37,6 +37,14 @@ _NEEDED = (
     _T.c.sample_count,
 )
 _OPEN = [state.value for state in OPEN_STATES]
+
+
+def number_of(transaction_ref: str | None) -> int | None:
+    """Our number, if the text can be one: a positive int32."""
+    if transaction_ref is None or len(transaction_ref) > 10 or not transaction_ref.isdecimal():
+        return None
+    number = int(transaction_ref)
+    return number if 0 < number < 2**31 else None
 
 
 def digest_of(station_id: str, transaction_ref: str | None, encoded: str) -> str:
@@ -85,18 +93,18 @@ class Samples:
             event.event_id: digest_of(event.station_id, event.transaction_ref, self._encoded[event.event_id])
             for event in events
         }
-        numbers = [int(e.transaction_ref) for e in events if e.transaction_ref and _is_number(e.transaction_ref)]
-        unnamed = sorted({e.station_id for e in events if not (e.transaction_ref and _is_number(e.transaction_ref))})
-        conditions: list[ColumnElement[bool]] = []
-        if numbers:
-            conditions.append(_T.c.number.in_(numbers))
-        if unnamed:
-            conditions.append(and_(_T.c.station_id.in_(unnamed), _T.c.state.in_(_OPEN)))
-        query = select(*_NEEDED).where(or_(*conditions)).order_by(_T.c.id).with_for_update()
-        self._transactions = [dict(row._mapping) for row in batch.connection.execute(query)]
-        self._by_number = {row["number"]: row for row in self._transactions}
+        numbers = {event.event_id: number_of(event.transaction_ref) for event in events}
+        named = self._load(_T.c.number.in_(sorted(set(numbers.values()) - {None})))
+        self._named = {(row["station_id"], row["number"]): row for row in named}
+        unnamed = {e.station_id for e in events if (e.station_id, numbers[e.event_id]) not in self._named}
+        running = self._load(and_(_T.c.station_id.in_(sorted(unnamed)), _T.c.state.in_(_OPEN))) if unnamed else []
+        self._running = [self._named.get((row["station_id"], row["number"]), row) for row in running]
         seen = select(MeterSampleRow.digest).where(MeterSampleRow.digest.in_(list(self._digests.values())))
         self._seen = set(batch.connection.execute(seen).scalars())
+
+    def _load(self, condition: ColumnElement[bool]) -> list[dict[str, Any]]:
+        query = select(*_NEEDED).where(condition).order_by(_T.c.id).with_for_update()
+        return [dict(row._mapping) for row in self._batch.connection.execute(query)]
 
     def sample(self, event: MeterSampled) -> Ack:
         """E03, E04, E09: a repeat changes nothing, a late one is evidence, a register that falls is no energy."""
@@ -123,16 +131,11 @@ class Samples:
         return Ack()
 
     def _find(self, event: MeterSampled) -> dict[str, Any] | None:
+        """By our number, at the station that has it; else what runs on the EVSE. Another station's number names nothing."""
         ref = event.transaction_ref
-        if ref and _is_number(ref):
-            named = self._by_number.get(int(ref))
-            if named is not None and named["station_id"] == event.station_id:
-                return named
-        running = [
-            t
-            for t in self._transactions
-            if t["station_id"] == event.station_id and t["evse"] == event.evse and t["state"] in _OPEN
-        ]
+        if named := self._named.get((event.station_id, number_of(ref))):
+            return named
+        running = [t for t in self._running if t["station_id"] == event.station_id and t["evse"] == event.evse]
         if ref is None:  # a clock-aligned sample belongs to a transaction only while one is active
             running = [t for t in running if t["state"] == State.ACTIVE]
         return max(running, key=lambda t: t["started_at"], default=None)
@@ -170,7 +173,3 @@ def _believed(event: MeterSampled, transaction: dict[str, Any] | None) -> dateti
         return received
     inside = transaction is not None and transaction["started_at"] <= claimed
     return claimed if received - claimed <= SKEW_LIMIT or inside else received
-
-
-def _is_number(transaction_ref: str) -> bool:
-    return transaction_ref.isdecimal() and 0 < int(transaction_ref) < 2**31

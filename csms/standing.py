@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, and_, or_, select, tuple_
+from sqlalchemy import Row, and_, select, text, tuple_, union_all
 
 from csms.authorization import Choice, Decision, OwnerAnswer, choose, concurrent, decide
 from csms.batch import Batch
@@ -16,10 +17,12 @@ from csms.events import AuthorizationStatus, Event, IdTokenPresented, Transactio
 from csms.lifecycle import OPEN_STATES, State
 from csms.locations import Place, places
 from csms.models import AuthorizationDecision, RemoteRequest, Station, Tap, Token, Transaction
+from csms.samples import number_of
 from csms.stations import last_gap
 from csms.tokens import by_key, normalize
 
 REMOTE_START_CLAIMABLE = timedelta(minutes=15)  # a transaction that comes later than the 30 s is still its own (R03)
+KEY_LENGTH = 200
 UNCLAIMED_STATES = ("sent", "accepted", "no_start", "timed_out")
 
 Row_ = dict[str, Any]
@@ -37,21 +40,21 @@ class Consulted(msgspec.Struct, frozen=True, kw_only=True):
 def dedup_key(event: TransactionStarted) -> str:
     """T4: what a repeated StartTransaction has in common with the first, whatever its message id."""
     claimed = event.occurred_at.isoformat() if event.occurred_at else "-"
-    return f"{event.evse}|{event.connector}|{event.meter_start_mwh}|{claimed}|{normalize(event.id_token)}"
+    return f"{event.evse}|{event.connector}|{event.meter_start_mwh}|{claimed}|{short(normalize(event.id_token))}"
 
 
 def lost_start_key(event: TransactionEnded) -> str:
     """The same for an end whose start we never saw (X19)."""
     claimed = event.occurred_at.isoformat() if event.occurred_at else "-"
-    return f"end|{event.transaction_ref}|{event.meter_stop_mwh}|{claimed}|{normalize(event.id_token or '')}"
+    card = short(normalize(event.id_token or ""))
+    return f"end|{short(event.transaction_ref)}|{event.meter_stop_mwh}|{claimed}|{card}"
 
 
-def number_of(transaction_ref: str | None) -> int | None:
-    """Our number, if the text can be one: a positive int32."""
-    if transaction_ref is None or not transaction_ref.isdecimal():
-        return None
-    number = int(transaction_ref)
-    return number if 0 < number < 2**31 else None
+def short(text: str) -> str:
+    """A key that an index can hold, of a text of any length; two that differ stay two."""
+    if len(text) <= KEY_LENGTH:
+        return text
+    return f"{text[:KEY_LENGTH]}#{blake2b(text.encode('utf-8', 'replace'), digest_size=12).hexdigest()}"
 
 
 class Standing:
@@ -67,6 +70,7 @@ class Standing:
         self._load_stations(station_ids)
         self._load_requests(station_ids)
         self._load_transactions(events, station_ids)
+        self._load_cards(transaction["token_id"] for transaction in self.transactions if transaction["repeated"])
         self._load_taps()
         self.places = places(batch.connection, {(event.station_id, event.evse) for event in starts})
         self._gaps = {event.event_id: gap for event in (*starts, *ends) if (gap := self._gap(event)) is not None}
@@ -93,10 +97,11 @@ class Standing:
             .order_by(RemoteRequest.created_at.desc())
         )
         self.requests = [dict(row._mapping) for row in self._batch.connection.execute(query)]
-        wanted = {request["token_id"] for request in self.requests} - {None}
         self._cards_by_id = {card.id: card for cards in self.cards.values() for card in cards}
-        missing = wanted - self._cards_by_id.keys()
-        if missing:
+        self._load_cards(request["token_id"] for request in self.requests)
+
+    def _load_cards(self, ids: Iterable[int | None]) -> None:
+        if missing := set(ids) - {None} - self._cards_by_id.keys():
             query = select(Token.__table__).where(Token.id.in_(missing))
             self._cards_by_id |= {card.id: card for card in self._batch.connection.execute(query)}
 
@@ -112,11 +117,14 @@ class Standing:
             conditions.append(Transaction.number.in_(numbers))
         if repeated:
             conditions.append(tuple_(Transaction.station_id, Transaction.dedup_key).in_(sorted(repeated)))
-        if self._cards_by_id:
-            active = and_(Transaction.token_id.in_(self._cards_by_id), Transaction.state == State.ACTIVE.value)
-            conditions.append(active)
-        query = select(Transaction.__table__).where(or_(*conditions)).order_by(Transaction.id).with_for_update()
-        self.transactions = [dict(row._mapping) for row in self._batch.connection.execute(query)]
+        if self._cards_by_id:  # word for word the condition of its unique index, so that the index answers
+            conditions.append(
+                and_(Transaction.token_id.in_(self._cards_by_id), text("state = 'active' AND NOT exempt"))
+            )
+        found = union_all(*(select(Transaction.id).where(condition) for condition in conditions))  # an index for each
+        query = select(Transaction.__table__).where(Transaction.id.in_(found)).order_by(Transaction.id)
+        rows = [dict(row._mapping) for row in self._batch.connection.execute(query.with_for_update())]
+        self.transactions = [row | {"repeated": (row["station_id"], row["dedup_key"]) in repeated} for row in rows]
 
     def _load_taps(self) -> None:
         query = select(Tap.__table__).where(Tap.token_id.in_(self._cards_by_id)).order_by(Tap.token_id)
@@ -173,6 +181,12 @@ class Standing:
         """Active transactions of a card, anywhere in the fleet (D06)."""
         return [t for t in self.transactions if t["token_id"] == token_id and t["state"] == State.ACTIVE]
 
+    def charging_here(self, event: IdTokenPresented) -> Row[Any] | None:
+        """The card that charges at this very station under what was presented, whoever else's card has the same uid (T3)."""
+        active = [t for t in self.running_at(event.station_id) if t["state"] == State.ACTIVE]
+        cards = self.cards.get(normalize(event.id_token), ())
+        return next((card for card in cards for t in active if t["token_id"] == card.id), None)
+
     def claimable(self, station_id: str, id_token: str, evse: int | None) -> Row_ | None:
         """The remote start that this tag answers at this station; the newest when there are several."""
         key = normalize(id_token)
@@ -227,7 +241,7 @@ class Standing:
                 "event_id": event.event_id,
                 "kind": kind,
                 "id_token": hexed(raw),
-                "id_token_key": normalize(raw),
+                "id_token_key": short(normalize(raw)),
                 "token_id": token.id if token is not None else None,
                 "owner_id": token.owner_id if token is not None else None,
                 "status": decision.status.value,

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import structlog
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from csms import models
 from csms.alerts import Alarm, raise_alarms
@@ -28,7 +29,7 @@ from csms.events import (
     VendorDataReply,
     VendorDataStatus,
 )
-from csms.journal import FactType, append
+from csms.journal import Fact, FactType, append
 from csms.lifecycle import State
 from csms.locations import touch_stations
 from csms.models import Station, StationBoot, Transaction
@@ -113,6 +114,7 @@ class Boots:
         rows = batch.connection.execute(query.with_for_update())
         self._stations = {row.station_id: dict(row._mapping) for row in rows}
         self._waiting = _strangers(batch.connection) if len(self._stations) < len(ids) else 0
+        self._sockets = _open_sockets(batch.connection, [name for name in ids if name not in self._stations])
         active = select(Transaction.id, Transaction.station_id).where(
             Transaction.station_id.in_(ids), Transaction.state == State.ACTIVE
         )
@@ -146,11 +148,12 @@ class Boots:
         batch.insert(StationBoot, {**history, "received_at": event.received_at, **said, "answer": status.value})
         if binding is Binding.MISMATCH and station["admission"] == Admission.KNOWN:
             detail = {"bound_to": station["fingerprint"], "offered": offered, "policy": station["binding"]}
-            subject = f"{event.station_id}|{offered}"
+            subject = event.station_id
             batch.alarm(Alarm(kind="identity_mismatch", subject=subject, station_id=event.station_id, detail=detail))
+        if status is RegistrationStatus.REJECTED:
+            return  # an impostor changes nothing of the real one
         changes: dict[str, Any] = {"registered": status.value, "ocpp_version": event.ocpp_version}
-        if status is not RegistrationStatus.REJECTED:  # a refused impostor changes nothing of the real one
-            changes |= {**said, "iccid": event.iccid, "imsi": event.imsi, "booted_at": event.received_at}
+        changes |= {**said, "iccid": event.iccid, "imsi": event.imsi, "booted_at": event.received_at}
         if status is RegistrationStatus.ACCEPTED:
             if station["binding"] == "off" or binding in (Binding.FIRST, Binding.REFINED):
                 changes["fingerprint"] = offered
@@ -175,6 +178,9 @@ class Boots:
             "fingerprint": None,
             "boot_epoch": 0,
             "heartbeat_interval_s": 300,
+            "connection_id": self._sockets.get(event.station_id),
+            "connected_at": event.received_at,
+            "last_seen_at": event.received_at,
             "created_at": event.received_at,
         }
         self._batch.claim(Station, station)
@@ -291,8 +297,11 @@ class Stations:
         if not seen:
             return
         rows = [{"the_station": station_id, "at": at} for station_id, at in sorted(seen.items())]
-        with self._database.write() as connection:
-            connection.execute(_SEEN, rows)
+        try:
+            self._database.transact(lambda connection: connection.execute(_SEEN, rows))
+        except Exception:
+            self._seen = seen | self._seen
+            raise
 
     def close_stale(self) -> None:
         """At start: sockets that an earlier process left open are gone; their last frame is the last we heard."""
@@ -313,58 +322,106 @@ class Stations:
             )
 
 
-_SEEN = update(Station).where(Station.station_id == bindparam("the_station")).values(last_seen_at=bindparam("at"))
+_STATIONS = cast(Table, Station.__table__)
+_CONNECTIONS = cast(Table, models.Connection.__table__)
+_OLDER = or_(_STATIONS.c.last_seen_at.is_(None), _STATIONS.c.last_seen_at < bindparam("at"))
+_SEEN = (
+    update(_STATIONS)
+    .where(_STATIONS.c.station_id == bindparam("the_station"), _OLDER)
+    .values(last_seen_at=bindparam("at"))
+)
+_HERE = (
+    update(_STATIONS)
+    .where(_STATIONS.c.station_id == bindparam("the_station"))
+    .values(
+        connection_id=bindparam("new"),
+        connected_at=bindparam("at"),
+        last_seen_at=bindparam("at"),
+        offline_since=None,
+        ocpp_version=bindparam("version"),
+    )
+)
+_CLOSED = (
+    update(_CONNECTIONS)
+    .where(_CONNECTIONS.c.connection_id == bindparam("old"))
+    .values(
+        closed_at=bindparam("at"),
+        last_frame_at=bindparam("heard"),
+        close_code=bindparam("code"),
+        close_reason=bindparam("why"),
+    )
+)
+_GONE = (
+    update(_STATIONS)
+    .where(_STATIONS.c.station_id == bindparam("the_station"), _STATIONS.c.connection_id == bindparam("old"))
+    .values(connection_id=None, offline_since=bindparam("at"), last_seen_at=bindparam("heard"))
+)
 
 
 def write_news(connection: Connection, news: Sequence[News], now: datetime) -> None:
-    """At the head of a batch, so that what a connection delivers is judged with the connection known."""
-    back: list[str] = []
-    for item in news:
-        if isinstance(item, Alarm):
-            raise_alarms(connection, [item], now)
-        elif isinstance(item, ConnectionOpened):
-            connection.execute(
-                insert(models.Connection).values(
-                    connection_id=item.connection_id,
-                    station_id=item.station_id,
-                    ocpp_version=item.ocpp_version,
-                    peer=item.peer,
-                    opened_at=item.opened_at,
-                )
-            )
-            told = (
-                update(Station)
-                .where(Station.station_id == item.station_id)
-                .values(
-                    connection_id=item.connection_id,
-                    connected_at=item.opened_at,
-                    last_seen_at=item.opened_at,
-                    offline_since=None,
-                    ocpp_version=item.ocpp_version,
-                )
-                .returning(Station.offline_told)
-            )
-            if connection.execute(told).scalar():
-                back.append(item.station_id)
-        else:
-            connection.execute(
-                update(models.Connection)
-                .where(models.Connection.connection_id == item.connection_id)
-                .values(
-                    closed_at=item.closed_at,
-                    last_frame_at=item.last_frame_at,
-                    close_code=item.code,
-                    close_reason=item.reason,
-                )
-            )
-            connection.execute(
-                update(Station)
-                .where(Station.station_id == item.station_id, Station.connection_id == item.connection_id)
-                .values(connection_id=None, offline_since=item.closed_at, last_seen_at=item.last_frame_at)
-            )
+    """At the head of a batch, so that what a connection delivers is judged with the connection known. All that came are
+    written before all that went: a socket that went takes its station away only while none came after it."""
+    raise_alarms(connection, [item for item in news if isinstance(item, Alarm)], now)
+    if came := [item for item in news if isinstance(item, ConnectionOpened)]:
+        _write_came(connection, came, now)
+    if went := [item for item in news if isinstance(item, ConnectionClosed)]:
+        rows = [
+            {
+                "the_station": item.station_id,
+                "old": item.connection_id,
+                "at": item.closed_at,
+                "heard": item.last_frame_at,
+                "code": item.code,
+                "why": item.reason,
+            }
+            for item in sorted(went, key=lambda item: item.station_id)
+        ]
+        connection.execute(_CLOSED, rows)
+        connection.execute(_GONE, rows)
+
+
+def _write_came(connection: Connection, came: Sequence[ConnectionOpened], now: datetime) -> None:
+    rows = [
+        {
+            "connection_id": item.connection_id,
+            "station_id": item.station_id,
+            "ocpp_version": item.ocpp_version,
+            "peer": item.peer,
+            "opened_at": item.opened_at,
+        }
+        for item in came
+    ]
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(_CONNECTIONS).on_conflict_do_nothing(), rows)
+    here = [
+        {
+            "the_station": item.station_id,
+            "new": item.connection_id,
+            "at": item.opened_at,
+            "version": item.ocpp_version,
+        }
+        for item in sorted({item.station_id: item for item in came}.values(), key=lambda item: item.station_id)
+    ]
+    connection.execute(_HERE, here)
+    stations = {item.station_id for item in came}
+    told = select(Station.station_id).where(Station.station_id.in_(stations), Station.offline_told.is_(True))
+    back = sorted(connection.execute(told).scalars())
     if back:
         connection.execute(update(Station).where(Station.station_id.in_(back)).values(offline_told=False))
-        append(connection, touch_stations(connection, back, now), now=now)
+        facts = [Fact(type=FactType.STATION_ONLINE, subject=station_id, station_id=station_id) for station_id in back]
+        append(connection, [*facts, *touch_stations(connection, back, now)], now=now)
+
+
+def _open_sockets(connection: Connection, station_ids: Sequence[str]) -> dict[str, str]:
+    """The newest open socket of stations that were not known when it opened."""
+    if not station_ids:
+        return {}
+    query = (
+        select(_CONNECTIONS.c.station_id, _CONNECTIONS.c.connection_id)
+        .where(_CONNECTIONS.c.station_id.in_(station_ids), _CONNECTIONS.c.closed_at.is_(None))
+        .order_by(_CONNECTIONS.c.opened_at)
+    )
+    return {row.station_id: row.connection_id for row in connection.execute(query)}
 
 
 def _strangers(connection: Connection) -> int:

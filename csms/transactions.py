@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from sqlalchemy import select
 
 from csms.alerts import Alarm
 from csms.authorization import TAP_LASTS, Decision
-from csms.batch import Batch
+from csms.batch import Batch, fact_of
 from csms.clock import Judged, end_not_before
 from csms.events import (
     AuthorizationReply,
@@ -27,9 +28,11 @@ from csms.lifecycle import Flag, State, Trigger, cause_of, step
 from csms.locations import max_power_w, snapshot
 from csms.metering import Reading, Reconciled, reconcile, register_readings
 from csms.models import MeterSampleRow, RawEvent, RemoteRequest, Tap, Transaction
-from csms.samples import SAMPLES, digest_of, raw_row, sample_row
-from csms.standing import Consulted, Row_, Standing, dedup_key, hexed, lost_start_key, number_of, place_of
+from csms.samples import SAMPLES, digest_of, number_of, raw_row, sample_row
+from csms.standing import Consulted, Row_, Standing, dedup_key, hexed, lost_start_key, place_of
 from csms.tokens import masked, normalize
+
+LONGEST_ASSUMED = timedelta(days=7)  # how far back the samples of an end may date a start we never saw
 
 
 class Taps:
@@ -47,15 +50,15 @@ class Taps:
         consulted = self._consulted.get(event.event_id, Consulted())
         decision = standing.decide(event, event.received_at, consulted, request)
         token = decision.token
-        here = token is not None and any(t["station_id"] == event.station_id for t in standing.active_on(token.id))
-        if here:
-            decision = Decision(status=AuthorizationStatus.ACCEPTED, reason="own_transaction_here", token=token)
+        here = standing.charging_here(event)
+        if here is not None:
+            decision = Decision(status=AuthorizationStatus.ACCEPTED, reason="own_transaction_here", token=here)
         elif token is not None:
             decision = standing.unless_concurrent(decision, standing.active_on(token.id))
             if decision.accepted and not token.exempt and standing.tapped_elsewhere(token.id, event.station_id):
                 decision = standing.unless_concurrent(decision, [{"tapped": "elsewhere"}])
         method = auth_method(decision, request)
-        if decision.accepted and token is not None and not here:
+        if decision.accepted and token is not None and here is None:
             self._hold(event, decision, method)
         if decision.reason == "several_owners":
             self._batch.alarm(ambiguous_card(event.id_token, event.station_id))
@@ -94,8 +97,8 @@ class Transactions:
         self._standing = standing
         self._consulted = consulted
         self._our_party = our_party
-        matched = {event.event_id: self._match(event) for event in ends}
-        self._samples = self._load_samples([t["id"] for t in matched.values() if t is not None])
+        self._matched = {event.event_id: self._match(event) for event in ends}
+        self._samples = self._load_samples([t["id"] for t in self._matched.values() if t is not None])
 
     def _load_samples(self, ids: Sequence[str]) -> dict[str, list[MeterSample]]:
         row = MeterSampleRow
@@ -113,7 +116,7 @@ class Transactions:
         repeated = standing.repeats(event.station_id, dedup_key(event))
         reused = bool(repeated) and self._is_new_session(event, repeated[0])
         if repeated and not reused:
-            return first_answer(repeated[0])
+            return first_answer(repeated[0], standing.card(repeated[0]["token_id"]))
         judged = standing.judge(event)
         consulted = self._consulted.get(event.event_id, Consulted())
         request = standing.claimable(event.station_id, event.id_token, event.evse)
@@ -151,8 +154,8 @@ class Transactions:
             return
         transaction["state"] = step(State(transaction["state"]), Trigger.NEW_START).value
         changes = {"state": transaction["state"], "last_updated": event.received_at}
-        self._batch.update_first(Transaction, "id", transaction["id"], changes)
-        self._batch.fact(FactType.TRANSACTION_ORPHANED, transaction["id"], event)
+        fact = fact_of(FactType.TRANSACTION_ORPHANED, transaction["id"], event)
+        self._batch.update_first(Transaction, "id", transaction["id"], changes, fact)
 
     def _begin(
         self,
@@ -197,14 +200,14 @@ class Transactions:
             "energy_mwh": 0,
         }
         batch.claim(Transaction, transaction)
-        standing.transactions.append(transaction | {"ended_at": None, "booted_inside": False})
+        standing.transactions.append(transaction | {"ended_at": None, "booted_inside": False, "repeated": False})
         self._keep_raw(event, transaction["id"])
         standing.log_decision(event, "start", decision, method)
         if token is not None and decision.accepted and token.id in standing.taps:
             batch.update(Tap, "token_id", token.id, {"expires_at": event.received_at})
         if request is not None:
             request["transaction_id"] = transaction["id"]
-            claimed = {"transaction_id": transaction["id"], "state": "started"}
+            claimed = {"transaction_id": transaction["id"], "state": "started" if decision.accepted else "rejected"}
             batch.update(RemoteRequest, "id", request["id"], claimed)
         if decision.reason == "several_owners":
             batch.alarm(ambiguous_card(event.id_token, event.station_id))
@@ -233,14 +236,11 @@ class Transactions:
     def end(self, event: TransactionEnded) -> EndReply:
         """E01, E06 to E09, C07. Never refused: what cannot be matched is kept as a transaction without a start (X04, X19),
         what does not add up is flagged."""
-        transaction = self._match(event)
-        if transaction is None:
-            repeated = self._standing.repeats(event.station_id, lost_start_key(event))
-            if not repeated:
-                self._end_unseen(event)
-            return EndReply(authorization=self._stop_authorization(event, None)[0])
+        transaction = self._matched[event.event_id]
         reply, stop_flags = self._stop_authorization(event, transaction)
-        if transaction["state"] != State.ENDED:
+        if transaction is None:
+            self._end_unseen(event)
+        elif transaction["state"] != State.ENDED:
             self._close(event, transaction, stop_flags)
         elif transaction["end_event_id"] is None:  # given up before: the bill is in review, the late word is evidence
             word = f"late_end:{event.meter_stop_mwh}@{event.occurred_at or event.received_at:%Y-%m-%dT%H:%M:%SZ}"
@@ -250,22 +250,43 @@ class Transactions:
         return EndReply(authorization=reply)
 
     def _match(self, event: TransactionEnded) -> Row_ | None:
-        """By its number at this very station; else the one that still runs there and fits by meter and card (X04)."""
-        number = number_of(event.transaction_ref)
+        """What this end has ended before; else by its number at this very station; else the one that still runs there and
+        fits by time, meter and card (X04)."""
+        if repeated := self._standing.repeats(event.station_id, lost_start_key(event)):
+            return repeated[0]
         for transaction in self._standing.transactions:
-            own = transaction["station_id"] == event.station_id
-            if own and (transaction["number"] == number or transaction["transaction_ref"] == event.transaction_ref):
+            if transaction["station_id"] == event.station_id and is_named(transaction, event.transaction_ref):
                 return transaction
-        key = normalize(event.id_token or "")
+        if ended := self._ended_by(event):
+            return ended
+        key, judged = normalize(event.id_token or ""), self._standing.judge(event)
         candidates = [
             t
             for t in self._standing.running_at(event.station_id)
-            if event.meter_stop_mwh is None
-            or t["meter_start_mwh"] is None
-            or t["meter_start_mwh"] <= event.meter_stop_mwh
+            if (judged.skewed or t["started_at"] <= judged.at)
+            and (
+                event.meter_stop_mwh is None
+                or t["meter_start_mwh"] is None
+                or t["meter_start_mwh"] <= event.meter_stop_mwh
+            )
         ]
         fitting = [t for t in candidates if key and t["id_token_key"] == key] or candidates
         return fitting[0] if fitting else None
+
+    def _ended_by(self, event: TransactionEnded) -> Row_ | None:
+        """An end without a number of ours is known again by its time and meter: sent twice, it must not end the next
+        transaction."""
+        if event.occurred_at is None:
+            return None
+        table = Transaction.__table__
+        query = select(table).where(
+            table.c.station_id == event.station_id,
+            table.c.state == State.ENDED.value,
+            table.c.ended_claimed_at == event.occurred_at,
+            table.c.meter_stop_mwh == event.meter_stop_mwh,
+        )
+        row = self._batch.connection.execute(query.limit(1)).one_or_none()
+        return dict(row._mapping) if row is not None else None
 
     def _close(self, event: TransactionEnded, transaction: Row_, stop_flags: set[Flag]) -> None:
         refused = Flag.REFUSED_START in transaction["flags"]
@@ -325,7 +346,9 @@ class Transactions:
         """X19: the start is lost; what the end and its samples tell is kept, and somebody looks at it."""
         judged = self._standing.judge(event)
         readings = register_readings(event.samples)
-        first = min((r.at for r in readings if r.at is not None and r.at <= judged.at), default=judged.at)
+        earliest = judged.at if judged.skewed else judged.at - LONGEST_ASSUMED
+        read_at = [reading.at for reading in readings if reading.at is not None]
+        first = min((at for at in read_at if earliest <= at <= judged.at), default=judged.at)
         refused = not self._standing.known(event.station_id)
         cause, cause_flags = cause_of(event.reason, refused)
         choice = self._standing.choose(event.id_token or "")
@@ -361,7 +384,7 @@ class Transactions:
             "energy_mwh": reconciled.energy_mwh,
         }
         self._batch.claim(Transaction, transaction)
-        self._standing.transactions.append(transaction | {"dedup_epoch": 0})
+        self._standing.transactions.append(transaction | {"dedup_epoch": 0, "repeated": False})
         self._keep_samples(event, transaction)
         self._keep_raw(event, transaction["id"])
         self._batch.fact(FactType.TRANSACTION_ENDED, transaction["id"], event)
@@ -369,22 +392,27 @@ class Transactions:
     def _stop_authorization(
         self, event: TransactionEnded, transaction: Row_ | None
     ) -> tuple[AuthorizationReply | None, set[Flag]]:
-        """C07: the same card, one of its group, or none at all may stop it; any other stops it too, and is flagged."""
+        """C07: the same card, one of its group, or none at all may stop it; any other stops it too, and is flagged. Where
+        the start was lost, any card we know may have been its own."""
         if event.id_token is None:
             return None, set()
         key = normalize(event.id_token)
         cards = self._standing.cards.get(key, ())
         choice = self._standing.choose(event.id_token)
-        accepted = transaction is not None and (
-            key == transaction["id_token_key"]
-            or any(card.id == transaction["token_id"] for card in cards)
-            or self._same_group(choice.token, transaction)
-        )
+        if transaction is None or Flag.MISSING_START in transaction["flags"]:
+            accepted = choice.token is not None
+        else:
+            accepted = (
+                key == transaction["id_token_key"]
+                or any(card.id == transaction["token_id"] for card in cards)
+                or self._same_group(choice.token, transaction)
+            )
         status = AuthorizationStatus.ACCEPTED if accepted else AuthorizationStatus.INVALID
         decision = Decision(status=status, reason="may_stop" if accepted else "foreign", token=choice.token)
-        self._standing.log_decision(event, "stop", decision, None)
+        if transaction is None or transaction["end_event_id"] is None:  # a repeat is answered, and leaves no trace
+            self._standing.log_decision(event, "stop", decision, None)
         flags = set() if accepted or transaction is None else {Flag.FOREIGN_STOP_TOKEN}
-        return AuthorizationReply(status=status), flags
+        return decision.reply(now=event.received_at), flags
 
     @staticmethod
     def _same_group(card: Any, transaction: Row_) -> bool:
@@ -408,6 +436,16 @@ class Transactions:
             self._batch.insert(RawEvent, raw_row(event, transaction_id))
 
 
+def is_named(transaction: Row_, transaction_ref: str) -> bool:
+    """Whether the charger speaks of it: by our number, or by its own id where the version has one. The number of a start
+    that we never saw was never told to anybody."""
+    if Flag.MISSING_START in transaction["flags"]:
+        return False
+    if transaction["transaction_ref"] is not None:
+        return bool(transaction["transaction_ref"] == transaction_ref)
+    return bool(transaction["number"] == number_of(transaction_ref))
+
+
 def end_flags(event: TransactionEnded, judged: Judged, reconciled: Reconciled) -> set[Flag]:
     flags = {
         Flag.CLOCK_SKEWED: judged.skewed,
@@ -425,10 +463,11 @@ def auth_method(decision: Decision, request: Row_ | None) -> str:
     return "AUTH_REQUEST" if decision.asked else "WHITELIST"
 
 
-def first_answer(transaction: Row_) -> StartReply:
+def first_answer(transaction: Row_, card: Any) -> StartReply:
     """What the first of the repeated starts was told (E03)."""
-    status = AuthorizationStatus(transaction["authorization"])
-    return StartReply(transaction_id=transaction["number"], authorization=AuthorizationReply(status=status))
+    told = Decision(status=AuthorizationStatus(transaction["authorization"]), reason="repeated", token=card)
+    reply = told.reply(now=transaction["started_received_at"])
+    return StartReply(transaction_id=transaction["number"], authorization=reply)
 
 
 def ambiguous_card(id_token: str, station_id: str) -> Alarm:

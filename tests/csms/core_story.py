@@ -40,7 +40,12 @@ class Story:
         self.sent: list[Command[Any]] = []
         self.answer = Answer(outcome=Outcome.ACCEPTED)
         self.csms = Csms(
-            database, send=self._send, wake=Wake(), our_party=("BE", "BEC"), clock=lambda: self.now, **options
+            database,
+            send=self._send,
+            wake=Wake(),
+            our_party=("BE", "BEC"),
+            clock=lambda: self.now,
+            **{"follow_up": False, **options},
         )
 
     async def _send(self, command: Command[Any], *, timeout_s: float) -> Any:
@@ -146,12 +151,12 @@ class Story:
 
     def _event(self, type_: Any, station_id: str, at: datetime | None | str, **fields: Any) -> Any:
         occurred = self.now if at == "now" else at
-        return type_(
-            station_id=station_id, ocpp_version="1.6", received_at=self.now, occurred_at=occurred, **fields
-        )
+        return type_(station_id=station_id, ocpp_version="1.6", received_at=self.now, occurred_at=occurred, **fields)
 
     async def boot(self, station_id: str = "CP1", vendor: str = "Acme", model: str = "X", **fields: Any) -> Any:
-        return await self.csms.report(self._event(StationBooted, station_id, None, vendor=vendor, model=model, **fields))
+        return await self.csms.report(
+            self._event(StationBooted, station_id, None, vendor=vendor, model=model, **fields)
+        )
 
     async def status(
         self, status: ConnectorStatus, evse: int = 1, station_id: str = "CP1", at: Any = "now", **fields: Any
@@ -179,7 +184,13 @@ class Story:
         )
 
     async def sample(
-        self, number: int | str | None, wh: float | str, station_id: str = "CP1", evse: int = 1, at: Any = "now", **fields: Any
+        self,
+        number: int | str | None,
+        wh: float | str,
+        station_id: str = "CP1",
+        evse: int = 1,
+        at: Any = "now",
+        **fields: Any,
     ) -> Any:
         occurred = self.now if at == "now" else at
         samples = (MeterSample(occurred_at=occurred, values=(SampledValue(value=str(wh), unit="Wh"),)),)
