@@ -67,7 +67,7 @@ class Render(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Due:
-    """`key` is of what must not be in flight twice: an EVSE is part of its location."""
+    """`key` is of what must not be in flight twice: an EVSE is part of its location, a CDR follows its session."""
 
     id: int
     partner_id: int
@@ -129,24 +129,20 @@ class Ledger:
         rows = connection.execute(_due(now)).all()
         if not rows:
             return []
-        untried = set(connection.execute(UNTRIED).tuples())
-        evses = [int(row.object_id) for row in rows if row.module == "evses"]
-        sites = dict(connection.execute(select(Evse.id, Evse.location).where(Evse.id.in_(evses))).tuples().all())
+        untried = _untried(connection)
+        keys = _keys(connection, rows)
         taken: set[Key] = set(flying)
         left: dict[int, int] = {}
         picked = []
         for row in rows:
-            partner_id = row.partner_id
-            is_evse = row.module == "evses"
-            subject = str(sites.get(int(row.object_id))) if is_evse else row.object_id
-            key = (partner_id, "locations" if is_evse else row.module, subject)
-            room = left.setdefault(partner_id, free(partner_id))
-            held = any((partner_id, module) in untried for module in WAITS_FOR.get(row.module, ()))
+            room = left.setdefault(row.partner_id, free(row.partner_id))
+            held = any((row.partner_id, module) in untried for module in WAITS_FOR.get(row.module, ()))
+            key = keys[row.id]
             if room > 0 and not held and key not in taken:
-                left[partner_id] = room - 1
+                left[row.partner_id] = room - 1
                 taken.add(key)
                 picked.append(
-                    Due(id=row.id, partner_id=partner_id, module=row.module, object_id=row.object_id, key=key)
+                    Due(id=row.id, partner_id=row.partner_id, module=row.module, object_id=row.object_id, key=key)
                 )
         return picked
 
@@ -207,7 +203,7 @@ class Ledger:
             tariff = connection.execute(named.where(Tariff.id == int(due.object_id))).one_or_none()
         if tariff is None:
             return self._known(row)
-        if (due.partner_id, "locations") in set(connection.execute(UNTRIED).tuples()):
+        if (due.partner_id, "locations") in _untried(connection):
             return self._later(row, max(row.attempts, 1))
         body = {"country_code": tariff.country_code, "party_id": tariff.party_id, "id": tariff.tariff_id}
         return self._job(row, partner, Message(verb=Verb.DELETE, body=body, state=None, path=(tariff.tariff_id,)))
@@ -310,11 +306,13 @@ def _write(connection: Connection, delivery_id: int, values: Mapping[str, Any]) 
 
 # ---- queries --------------------------------------------------------------------------------------------------------
 
-UNTRIED = (
-    select(Delivery.partner_id, Delivery.module)
-    .where(WAITING, Delivery.attempts == 0, Delivery.module.in_(RANK))
-    .distinct()
-)
+
+def _untried(connection: Connection) -> set[tuple[int, str]]:
+    """(partner, module) of the modules that go first, where something was never tried yet."""
+    query = select(Delivery.partner_id, Delivery.module).where(
+        WAITING, Delivery.attempts == 0, Delivery.module.in_(RANK)
+    )
+    return {(row.partner_id, row.module) for row in connection.execute(query.distinct())}
 
 
 def _due(now: datetime) -> Any:
@@ -330,6 +328,19 @@ def _due(now: datetime) -> Any:
         .subquery()
     )
     return select(due).where(due.c.place <= LOOKED_AT).order_by(due.c.partner_id, due.c.place)
+
+
+def _keys(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, Key]:
+    evses = [int(row.object_id) for row in rows if row.module == "evses"]
+    cdrs = [row.object_id for row in rows if row.module == "cdrs"]
+    part_of: dict[tuple[str, str], tuple[str, str]] = {}
+    for evse, location in connection.execute(select(Evse.id, Evse.location).where(Evse.id.in_(evses))):
+        part_of["evses", str(evse)] = ("locations", str(location))
+    billed = select(ChargeRecord.id, ChargeRecord.transaction_id).where(ChargeRecord.id.in_(cdrs))
+    for record, transaction in connection.execute(billed):
+        part_of["cdrs", record] = ("sessions", transaction)
+    own = {row.id: (row.module, row.object_id) for row in rows}
+    return {row.id: (row.partner_id, *part_of.get(own[row.id], own[row.id])) for row in rows}
 
 
 def _session_is_behind(connection: Connection, due: Due) -> bool:

@@ -1,0 +1,142 @@
+"""What is sent about an object, and what an answer means for the next attempt."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ocpi_bridge.emsp_client import Delivery
+from ocpi_bridge.telling import (
+    CDR_ATTEMPTS,
+    PATIENCE,
+    Fate,
+    Verb,
+    about_cdr,
+    about_evse,
+    about_location,
+    about_session,
+    exact,
+    judge,
+    retry_at,
+    storable,
+)
+from tests.adapters.rows import NOON
+
+EVSE: dict[str, Any] = {"uid": "E1", "status": "AVAILABLE", "connectors": [], "last_updated": "2026-03-04T12:00:00Z"}
+LOCATION: dict[str, Any] = {
+    "country_code": "BE",
+    "party_id": "BEC",
+    "id": "LOC1",
+    "evses": [EVSE, EVSE | {"uid": "E2"}],
+    "last_updated": "2026-03-04T12:00:00Z",
+}
+SESSION: dict[str, Any] = {
+    "id": "S",
+    "kwh": Decimal("1.5"),
+    "status": "ACTIVE",
+    "charging_periods": [{"start_date_time": "a"}],
+    "last_updated": "2026-03-04T12:00:00Z",
+}
+LATER = "2026-03-04T12:05:00Z"
+
+
+def test_a_body_survives_the_row_it_is_kept_in() -> None:  # TY-08, PU-15
+    body = {"kwh": Decimal("12.3457"), "whole": Decimal("5"), "small": Decimal("0.0001"), "n": 3, "text": "1.50"}
+    kept = storable(body)
+    assert isinstance(kept["kwh"], float)
+    assert exact(kept) == exact(body)
+    assert exact(body)["kwh"] == Decimal("12.3457")
+    assert storable(None) is None
+
+
+def test_what_is_known_is_not_told_again() -> None:  # PU-15
+    assert about_location(LOCATION, LOCATION) is None
+    assert about_session(SESSION, SESSION) is None
+    assert about_cdr({"id": "C"}, {"id": "C"}) is None
+
+
+def test_a_session_is_put_until_confirmed_then_patched_by_its_difference() -> None:  # decision 5, SE-25, SE-05
+    first = about_session(SESSION, None)
+    assert first is not None
+    assert (first.verb, first.body) == (Verb.PUT, SESSION)
+    more = SESSION | {"kwh": Decimal("2.5"), "last_updated": LATER}
+    more["charging_periods"] = [{"start_date_time": "a"}, {"start_date_time": "b"}]
+    message = about_session(more, SESSION)
+    assert message is not None
+    assert (message.verb, message.path, message.state) == (Verb.PATCH, ("S",), more)
+    assert message.body == {
+        "kwh": Decimal("2.5"),
+        "charging_periods": [{"start_date_time": "b"}],
+        "last_updated": LATER,
+    }
+
+
+def test_a_session_that_lost_a_field_is_put() -> None:  # PU-06
+    message = about_session({"id": "S", "last_updated": LATER}, SESSION)
+    assert message is not None
+    assert message.verb is Verb.PUT
+
+
+def test_nothing_follows_the_end_of_a_session() -> None:  # SE-11
+    assert about_session(SESSION | {"kwh": Decimal(9)}, SESSION | {"status": "COMPLETED"}) is None
+
+
+def test_a_status_is_a_patch_of_the_evse_with_its_time() -> None:  # LO-07, LO-04
+    message = about_evse(EVSE | {"status": "CHARGING", "last_updated": LATER}, LOCATION)
+    assert message is not None
+    assert (message.verb, message.path) == (Verb.PATCH, ("LOC1", "E1"))
+    assert message.body == {"status": "CHARGING", "last_updated": LATER}
+    assert message.state is not None
+    assert message.state["last_updated"] == LATER
+    assert [evse["status"] for evse in message.state["evses"]] == ["CHARGING", "AVAILABLE"]
+    assert LOCATION["evses"][0]["status"] == "AVAILABLE"
+
+
+@pytest.mark.parametrize("current", [EVSE | {"uid": "E9"}, EVSE | {"evse_id": "BE*BEC*E1", "status": "CHARGING"}])
+def test_an_evse_that_differs_in_more_needs_its_location(current: dict[str, Any]) -> None:
+    with pytest.raises(KeyError):
+        about_evse(current, LOCATION)
+
+
+# module, verb, answer, attempts before -> fate, doubt
+JUDGED = [
+    ("sessions", Verb.PUT, Delivery.CONFIRMED, 3, Fate.TOLD, False),
+    ("sessions", Verb.PUT, Delivery.REFUSED, 0, Fate.STOPPED, True),  # PU-17
+    ("sessions", Verb.PUT, Delivery.UNSURE, 0, Fate.AGAIN, True),  # PU-17
+    ("sessions", Verb.PUT, Delivery.UNREACHABLE, 50, Fate.AGAIN, False),  # nothing left us
+    ("sessions", Verb.PUT, Delivery.HUB, 0, Fate.STOPPED, False),  # RT-14
+    ("sessions", Verb.PUT, Delivery.NOT_FOUND, 0, Fate.AGAIN, True),
+    ("sessions", Verb.PUT, Delivery.NOT_FOUND, PATIENCE - 1, Fate.STOPPED, True),
+    ("sessions", Verb.PATCH, Delivery.NOT_FOUND, 0, Fate.NOW, True),  # PU-07
+    ("sessions", Verb.PATCH, Delivery.REFUSED, 0, Fate.NOW, True),
+    ("sessions", Verb.PATCH, Delivery.UNSURE, 0, Fate.AGAIN, True),  # SE-07
+    ("sessions", Verb.PATCH, Delivery.UNREACHABLE, 0, Fate.AGAIN, False),
+    ("tariffs", Verb.DELETE, Delivery.NOT_FOUND, 0, Fate.TOLD, False),
+    ("cdrs", Verb.POST, Delivery.UNSURE, CDR_ATTEMPTS - 2, Fate.AGAIN, True),  # PU-11
+    ("cdrs", Verb.POST, Delivery.UNSURE, CDR_ATTEMPTS - 1, Fate.STOPPED, True),  # PU-11
+    ("cdrs", Verb.POST, Delivery.UNREACHABLE, CDR_ATTEMPTS + 9, Fate.AGAIN, False),
+    ("cdrs", Verb.POST, Delivery.REFUSED, 0, Fate.STOPPED, True),  # CD-33
+]
+
+
+@pytest.mark.parametrize(("module", "verb", "answer", "attempts", "fate", "doubt"), JUDGED)
+def test_what_an_answer_means(
+    module: str, verb: Verb, answer: Delivery, attempts: int, fate: Fate, doubt: bool
+) -> None:
+    verdict = judge(module, verb, answer, attempts)
+    assert (verdict.fate, verdict.doubt) == (fate, doubt)
+
+
+def test_every_answer_to_every_verb_has_a_meaning() -> None:
+    for verb in Verb:
+        for answer in Delivery:
+            assert judge("sessions", verb, answer, 0).fate in Fate
+
+
+def test_attempts_are_spread_from_a_second_to_a_quarter_of_an_hour() -> None:
+    waits = [retry_at(NOON, attempts, 0.5) - NOON for attempts in range(1, 13)]
+    assert waits[:4] == [timedelta(seconds=seconds) for seconds in (1, 2, 4, 8)]
+    assert waits[-1] == timedelta(minutes=15)
+    assert retry_at(NOON, 10_000, 1.0) - NOON == timedelta(minutes=18)
+    assert retry_at(NOON, 1, 0.0) - NOON == timedelta(seconds=0.8)
