@@ -207,12 +207,13 @@ class _fresh_database:
         self._name = f"roambridge_test_{os.getpid()}_{next(_numbers)}"
 
     def __enter__(self) -> str:
-        self._execute(f'CREATE DATABASE "{self._name}" TEMPLATE "{self._template}"')
+        self._execute(f'CREATE DATABASE "{self._name}" TEMPLATE "{self._template}"', since_15=" STRATEGY file_copy")
         return make_url(self._server).set(database=self._name).render_as_string(hide_password=False)
 
     def __exit__(self, *_: object) -> None:
         self._execute(f'DROP DATABASE IF EXISTS "{self._name}" WITH (FORCE)')
 
-    def _execute(self, statement: str) -> None:
+    def _execute(self, statement: str, *, since_15: str = "") -> None:
+        """`since_15`: 15 began to write a copied database through its log, six times slower."""
         with psycopg.connect(self._server, autocommit=True) as connection:
-            connection.execute(statement)
+            connection.execute(statement + (since_15 if connection.info.server_version >= 150000 else ""))

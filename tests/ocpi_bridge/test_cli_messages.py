@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from csms import message_store
@@ -106,8 +107,11 @@ def test_messages_are_found_by_station_action_and_age(cli: Cli, database: Databa
 def test_a_follower_is_told_each_exchange_once_when_it_is_complete(
     cli: Cli, database: Database, database_url: str, tmp_path: Path
 ) -> None:
-    store(database, AUTHORIZE)
     environment = {**os.environ, "ROAMBRIDGE_DATABASE_URL": database_url, "ROAMBRIDGE_DATA_DIR": str(tmp_path)}
+    authorize, answer, refused = (
+        msgspec.structs.replace(f, at=datetime.now(UTC)) for f in (AUTHORIZE, ANSWER, REFUSED)
+    )
+    store(database, authorize)
     follower = subprocess.Popen(
         [sys.executable, "-m", "ocpi_bridge", "messages", "--follow", "--json"],
         env={**environment, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
@@ -117,9 +121,9 @@ def test_a_follower_is_told_each_exchange_once_when_it_is_complete(
     )
     assert follower.stdout is not None
     try:
-        store(database, REFUSED)
+        store(database, refused)
         first = json.loads(follower.stdout.readline())
-        store(database, ANSWER)
+        store(database, answer)
         second = json.loads(follower.stdout.readline())
         store(database, frame("in", "call", "9", "Heartbeat", "[2]"), frame("out", "result", "9", "Heartbeat", "[3]"))
         third = json.loads(follower.stdout.readline())
