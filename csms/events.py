@@ -78,7 +78,7 @@ class VendorDataStatus(StrEnum):
     UNKNOWN_VENDOR = "unknown_vendor"
 
 
-class SampledValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SampledValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One reading as the charger wrote it: `value` is its text untouched, `unit` None when it named none.
 
     `multiplier` is a power of ten (OCPP 2.x unitOfMeasure); measurand, context, location and phase are the spec's words,
@@ -94,7 +94,7 @@ class SampledValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     multiplier: int = 0
 
 
-class MeterSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MeterSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The values read at one moment; `occurred_at` is the charger's claim, None when it gave none or none we can read."""
 
     occurred_at: datetime | None = None

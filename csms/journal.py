@@ -1,7 +1,7 @@
 """The journal: written in the transaction that made the fact true, read by each subscriber at its own pace."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -74,7 +74,10 @@ def append(connection: Connection, facts: Sequence[Fact], *, now: datetime | Non
     """Write `facts` in the running transaction, in order."""
     if facts:
         at = now or datetime.now(UTC)
-        connection.execute(insert(JournalEntry), [_row(fact, at) for fact in facts])
+        connection.execute(_INSERT, [_row(fact, at) for fact in facts])
+
+
+_INSERT = insert(JournalEntry)
 
 
 def _row(fact: Fact, at: datetime) -> dict[str, Any]:
@@ -120,51 +123,73 @@ Handler = Callable[[Connection, Sequence[Recorded]], None]
 class Subscriber:
     """One reader with a cursor of its own.
 
-    `handle(connection, facts)` gets facts in order and writes its own rows in the transaction that moves the cursor: each
-    fact takes effect exactly once, whatever crashes. A batch that fails is repeated fact by fact; the one that fails alone
-    goes to the dead letters with its reason, and so does a fact of a schema newer than ours.
+    `handle(connection, facts)` gets the facts of its `types` (None: of all) in order, and writes its own rows in the
+    transaction that moves the cursor: each fact takes effect exactly once, whatever crashes. A batch that fails is
+    repeated fact by fact; the one that fails alone goes to the dead letters with its reason, and so does a fact of a
+    schema newer than ours. `then` is called on the loop after facts were handled.
     """
 
     def __init__(
-        self, name: str, database: Database, handle: Handler, *, wake: Wake, batch: int = 500, poll_s: float = 1.0
+        self,
+        name: str,
+        database: Database,
+        handle: Handler,
+        *,
+        wake: Wake,
+        types: Collection[str] | None = None,
+        then: Callable[[], None] = lambda: None,
+        batch: int = 500,
+        poll_s: float = 1.0,
+        gather_s: float = 0.05,
     ) -> None:
         self.name = name
         self._database = database
         self._handle = handle
         self._wake = wake
+        self._types = None if types is None else frozenset(map(str, types))
+        self._then = then
         self._batch = batch
         self._poll_s = poll_s
+        self._gather_s = gather_s
+        self._handled = False
 
     async def run(self) -> None:
-        """Reads until cancelled. A database that is away is an exception: the supervisor starts it again."""
+        """Reads until cancelled, what has gathered at a time: under load one look serves many commits. A database that is
+        away is an exception: the supervisor starts it again."""
         grown = self._wake.listen()
         while True:
             grown.clear()
-            if await asyncio.to_thread(self.catch_up):
-                self._wake()  # what this reader wrote may be news to others
+            self._handled = False
+            taken = await asyncio.to_thread(self.catch_up)
+            if self._handled:
+                self._then()
+            if taken == self._batch:
                 continue
             try:
                 async with asyncio.timeout(self._poll_s):
                     await grown.wait()
+                await asyncio.sleep(self._gather_s)
             except TimeoutError:
                 pass
 
     def catch_up(self) -> int:
-        """Take one batch; returns how many facts it held."""
+        """Take one batch; returns how many facts it passed, its own and others'."""
+        if not self._anything():
+            return 0
         try:
             with self._database.write() as connection:
-                facts = self._take(connection, self._batch)
+                passed, facts = self._take(connection, self._batch)
                 self._apply(connection, facts)
-                return len(facts)
+                return passed
         except Exception:
             log.exception("journal_batch_failed", subscriber=self.name)
             return self._one_by_one()
 
     def _one_by_one(self) -> int:
         with self._database.write() as connection:
-            facts = self._take(connection, 1)
+            passed, facts = self._take(connection, 1)
             if not facts:
-                return 0
+                return passed
             try:
                 with connection.begin_nested():
                     self._apply(connection, facts)
@@ -182,6 +207,7 @@ class Subscriber:
                 known.append(fact)
         if known:
             self._handle(connection, known)
+            self._handled = True
 
     def _bury(self, connection: Connection, fact: Recorded, reason: str) -> None:
         connection.execute(
@@ -190,63 +216,80 @@ class Subscriber:
             )
         )
 
-    def _take(self, connection: Connection, limit: int) -> Sequence[Recorded]:
-        """The next facts, with the cursor locked and moved past them."""
+    def _anything(self) -> bool:
+        """A look without a lock: most often there is nothing."""
+        with self._database.read() as connection:
+            cursor = connection.execute(_cursor(self.name)).one_or_none()
+            xid, position = (int(cursor[0]), cursor[1]) if cursor else (0, 0)
+            return bool(connection.execute(keys_after(connection.dialect.name, xid, position, 1)).first())
+
+    def _take(self, connection: Connection, limit: int) -> tuple[int, Sequence[Recorded]]:
+        """How many facts come next, and those of them that are wanted; the cursor is locked and moved past all."""
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         connection.execute(dialect.insert(JournalCursor).values(subscriber=self.name).on_conflict_do_nothing())
-        cursor = select(JournalCursor.xid, JournalCursor.position).where(JournalCursor.subscriber == self.name)
-        xid, position = connection.execute(cursor.with_for_update()).one()
-        rows = connection.execute(read_after(connection.dialect.name, int(xid), position, limit)).all()
-        facts = [_recorded(row) for row in rows]
-        if facts:
-            connection.execute(
-                update(JournalCursor)
-                .where(JournalCursor.subscriber == self.name)
-                .values(xid=str(facts[-1].xid) if dialect is postgresql else 0, position=facts[-1].position)
-            )
-        return facts
+        xid, position = connection.execute(_cursor(self.name).with_for_update()).one()
+        keys = connection.execute(keys_after(connection.dialect.name, int(xid), position, limit)).all()
+        if not keys:
+            return 0, []
+        last_xid, last, _ = keys[-1]
+        connection.execute(
+            update(JournalCursor)
+            .where(JournalCursor.subscriber == self.name)
+            .values(xid=str(last_xid) if dialect is postgresql else 0, position=last)
+        )
+        wanted = [id_ for _, id_, type_ in keys if self._types is None or type_ in self._types]
+        if not wanted:
+            return len(keys), []
+        rows = {row.id: row for row in connection.execute(_FACTS.where(JournalEntry.id.in_(wanted)))}
+        return len(keys), [_recorded(rows[id_]) for id_ in wanted]
 
 
-def read_after(dialect: str, xid: int, position: int, limit: int) -> Any:
-    """Facts after (xid, position) that no running transaction can still precede.
+def _cursor(subscriber: str) -> Any:
+    return select(JournalCursor.xid, JournalCursor.position).where(JournalCursor.subscriber == subscriber)
 
-    PostgreSQL: `xid < pg_snapshot_xmin(...)` leaves out what is newer than the oldest running transaction, so a late commit
-    is never skipped. SQLite commits in the order of ids.
+
+def keys_after(dialect: str, xid: int, position: int, limit: int) -> Any:
+    """(xid, id, type) of the facts after (xid, position) that no running transaction can still precede.
+
+    PostgreSQL: `xid < pg_snapshot_xmin(...)` leaves out what is newer than the oldest running transaction, so a late
+    commit is never skipped. SQLite commits in the order of ids.
     """
-    entry = JournalEntry
-    query = select(
-        entry.xid,
-        entry.id,
-        entry.type,
-        entry.subject,
-        entry.station_id,
-        entry.event_id,
-        entry.ocpp_version,
-        entry.schema_version,
-        entry.recorded_at,
-        entry.data,
-    )
+    query = select(JournalEntry.xid, JournalEntry.id, JournalEntry.type)
     if dialect == "postgresql":
         after: Any = text(
             "(xid, id) > (CAST(:xid AS xid8), :position) AND xid < pg_snapshot_xmin(pg_current_snapshot())"
         )
-        return query.where(after.bindparams(xid=str(xid), position=position)).order_by(entry.xid, entry.id).limit(limit)
-    return query.where(entry.id > position).order_by(entry.id).limit(limit)
+        query = query.where(after.bindparams(xid=str(xid), position=position))
+        return query.order_by(JournalEntry.xid, JournalEntry.id).limit(limit)
+    return query.where(JournalEntry.id > position).order_by(JournalEntry.id).limit(limit)
+
+
+_FACTS = select(
+    JournalEntry.xid,
+    JournalEntry.id,
+    JournalEntry.type,
+    JournalEntry.subject,
+    JournalEntry.station_id,
+    JournalEntry.event_id,
+    JournalEntry.ocpp_version,
+    JournalEntry.schema_version,
+    JournalEntry.recorded_at,
+    JournalEntry.data,
+)
 
 
 def _recorded(row: Any) -> Recorded:
-    xid, position, type_, subject, station_id, event_id, ocpp_version, schema_version, recorded_at, data = row
     return Recorded(
-        xid=int(xid),
-        position=position,
-        type=type_,
-        subject=subject,
-        station_id=station_id,
-        event_id=event_id,
-        ocpp_version=ocpp_version,
-        schema_version=schema_version,
-        recorded_at=recorded_at,
-        data=data or {},
+        xid=int(row.xid),
+        position=row.id,
+        type=row.type,
+        subject=row.subject,
+        station_id=row.station_id,
+        event_id=row.event_id,
+        ocpp_version=row.ocpp_version,
+        schema_version=row.schema_version,
+        recorded_at=row.recorded_at,
+        data=row.data or {},
     )
 
 

@@ -21,6 +21,8 @@ from ocpi_bridge.peers import peer
 
 log = structlog.get_logger(__name__)
 
+GATHER_S = 0.02  # under load one look serves many changes
+
 # The remote control says TIMEOUT itself at the deadline; later than this, whoever waited for the charger is gone.
 ABANDONED_AFTER = timedelta(seconds=2)
 RETRY_AFTER_S = 0.5
@@ -68,7 +70,9 @@ class Callbacks:
                 for result in await asyncio.to_thread(self.take):
                     group.create_task(self._send(result))
                 try:
-                    await asyncio.wait_for(grown.wait(), self._poll_s)
+                    async with asyncio.timeout(self._poll_s):
+                        await grown.wait()
+                    await asyncio.sleep(GATHER_S)
                 except TimeoutError:
                     pass
 

@@ -19,6 +19,8 @@ __all__ = ["Deliveries", "Render"]
 
 log = structlog.get_logger(__name__)
 
+GATHER_S = 0.02  # under load one look serves many changes
+
 AT_ONCE = 4  # calls to one partner at a time
 
 
@@ -67,7 +69,9 @@ class Deliveries:
                     self._busy[due.partner_id] += 1
                     group.create_task(self._deliver(due, grown))
                 try:
-                    await asyncio.wait_for(grown.wait(), self._poll_s)
+                    async with asyncio.timeout(self._poll_s):
+                        await grown.wait()
+                    await asyncio.sleep(GATHER_S)
                 except TimeoutError:
                     pass
 

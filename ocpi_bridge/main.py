@@ -1,6 +1,7 @@
 """The composition root: every object of the service is built here, in one straight line, and started and stopped in order."""
 
 import asyncio
+import gc
 import logging
 import resource
 import signal
@@ -31,7 +32,7 @@ from csms.database import Database
 from csms.gateway.connections import Connections
 from csms.gateway.message_log import MessageLogWriter
 from csms.gateway.server import Gateway, GatewaySettings
-from csms.journal import Subscriber, Wake
+from csms.journal import FactType, Subscriber, Wake
 from csms.metrics import Metrics
 from csms.models import Location, Tariff
 from csms.watch import Watch
@@ -40,6 +41,7 @@ from ocpi_bridge.delivery import Deliveries
 from ocpi_bridge.emsp_client import EmspClient
 from ocpi_bridge.ocpi_app import create_ocpi_app
 from ocpi_bridge.outbound import Guarded, OutboundPolicy, Refused
+from ocpi_bridge.push import RULES as TOLD
 from ocpi_bridge.push import Push
 from ocpi_bridge.registration import Registration
 from ocpi_bridge.settings import Settings, advice
@@ -65,7 +67,8 @@ class Service:
         self.settings = settings
         self.clock = clock
         self.metrics = Metrics()
-        self.wake = Wake()
+        self.wake = Wake()  # the journal grew
+        self.due = Wake()  # a partner must hear of something
         self.database = Database(settings.database_url, message_log=settings.message_log)
         self._supervisor = Supervisor(restarted=lambda task: self.metrics.restarts.labels(task).inc())
 
@@ -170,17 +173,19 @@ class Service:
 
     def _tasks(self) -> dict[str, Callable[[], Any]]:
         deliveries = Deliveries(
-            self.database, self._client, self.partners, self.current_state, wake=self.wake, clock=self.clock
+            self.database, self._client, self.partners, self.current_state, wake=self.due, clock=self.clock
         )
         callbacks = Callbacks(self.database, self.partners, self._client, wake=self.wake, clock=self.clock)
         push = Push(clock=self.clock)
+        billing = Subscriber("billing", self.database, bill, wake=self.wake, types=[FactType.TRANSACTION_ENDED], then=self.wake)
+        telling = Subscriber("ocpi_push", self.database, push.handle, wake=self.wake, types=TOLD, then=self.due)
         return {
             "core": self.csms.run,
             "remote": self.csms.remote.run,
             "message_log": self._message_log.run,
             "watch": Watch(self.database, wake=self.wake, clock=self.clock).run,
-            "billing": Subscriber("billing", self.database, bill, wake=self.wake).run,
-            "ocpi_push": Subscriber("ocpi_push", self.database, push.handle, wake=self.wake).run,
+            "billing": billing.run,
+            "ocpi_push": telling.run,
             "deliveries": deliveries.run,
             "callbacks": callbacks.run,
             "token_sync": self._token_sync.run,
@@ -192,6 +197,7 @@ class Service:
 
     def _partner_changed(self) -> None:
         self.wake()
+        self.due()
         self._token_sync.wake()
 
     async def _url_allowed(self, url: str) -> bool:
@@ -256,6 +262,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, leave.set)
     service = Service(settings)
     await service.start()
+    spare_the_collector()
     log.info("ready", ocpp_port=service.gateway.port, http_port=service.web.port, public_url=settings.public_url)
     await leave.wait()
     log.info("leaving")
@@ -279,6 +286,13 @@ def configure_logging(level: int = logging.INFO) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def spare_the_collector() -> None:
+    """What lives as long as the process is never looked at again, and what a message makes dies without being looked for."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def allow_many_files() -> None:

@@ -92,7 +92,8 @@ class TokenSync:
                     if asked or due.get(partner.id, self._clock()) <= self._clock():
                         running[partner.id] = group.create_task(self.pull(partner.id))
                 try:
-                    await asyncio.wait_for(self._woken.wait(), self._poll_s)
+                    async with asyncio.timeout(self._poll_s):
+                        await self._woken.wait()
                 except TimeoutError:
                     pass
 

@@ -85,7 +85,7 @@ class Presence(Protocol):
     def closed(self, connection: ConnectionClosed, /) -> None: ...
 
 
-class LoggedFrame(msgspec.Struct, frozen=True, kw_only=True):
+class LoggedFrame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row of the message log (A04). `direction`: "in" from the charger, "out" to it. `message_type`: "call", "result",
     "error" or "unreadable". `result`: "ok", "rejected" (CALLERROR sent or received), "timeout", "malformed", "violation",
     "unsolicited", "refused" (a connection refused before any frame). `latency_ms`: on an answer, the time since its call.
