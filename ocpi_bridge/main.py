@@ -12,7 +12,6 @@ from typing import Any
 
 import structlog
 import uvloop
-from csms.billing.charge_records import bill, session_price
 from sqlalchemy import select, union
 
 from adapters import Adapter
@@ -26,6 +25,7 @@ from crud.sessions import SessionsCrud
 from crud.tariffs import TariffsCrud
 from crud.tokens import TokensCrud
 from csms import message_store, schema
+from csms.billing.charge_records import bill, session_price
 from csms.bus import LoggedFrame
 from csms.core import Csms
 from csms.database import Database
@@ -177,7 +177,9 @@ class Service:
         )
         callbacks = Callbacks(self.database, self.partners, self._client, wake=self.wake, clock=self.clock)
         push = Push(clock=self.clock)
-        billing = Subscriber("billing", self.database, bill, wake=self.wake, types=[FactType.TRANSACTION_ENDED], then=self.wake)
+        billing = Subscriber(
+            "billing", self.database, bill, wake=self.wake, types=[FactType.TRANSACTION_ENDED], then=self.wake
+        )
         telling = Subscriber("ocpi_push", self.database, push.handle, wake=self.wake, types=TOLD, then=self.due)
         return {
             "core": self.csms.run,
