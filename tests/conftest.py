@@ -53,7 +53,7 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """An empty PostgreSQL database."""
-    with _fresh_database(postgres_server, template="template0") as url:
+    with _fresh_database(postgres_server) as url:
         yield url
 
 
@@ -72,9 +72,10 @@ def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -
             shutil.copy(file, tmp_path / file.name)
         yield f"sqlite:///{tmp_path / 'roambridge.db'}"
     else:
-        server = request.getfixturevalue("postgres_server")
-        with _fresh_database(server, template=request.getfixturevalue("postgres_template")) as url:
-            yield url
+        url: str = request.getfixturevalue("postgres_emptied")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(EMPTY)
+        yield url
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def database(database_url: str) -> Iterator[Database]:
     database.dispose()
 
 
-# ---- templates, made once a session ---------------------------------------------------------------------------------
+# ---- made once a session ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -96,10 +97,37 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: str) -> Iterator[str]:
-    with _fresh_database(postgres_server, template="template0") as url:
+def postgres_emptied(postgres_server: str) -> Iterator[str]:
+    """The one database that is emptied for each test: ten times quicker than a copy of a template."""
+    with _fresh_database(postgres_server) as url:
         migrate(url)
-        yield str(make_url(url).database)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE SCHEMA kept; CREATE TABLE kept.tables AS SELECT tablename FROM pg_tables")
+        yield url
+
+
+EMPTY = """
+DO $$
+DECLARE name text; filled boolean; names text[] := '{}';
+BEGIN
+    PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid();
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'alembic%' LOOP
+        IF NOT EXISTS (SELECT FROM kept.tables WHERE tablename = name) THEN
+            EXECUTE format('DROP TABLE %I CASCADE', name);
+        ELSE
+            EXECUTE format('SELECT EXISTS (SELECT FROM %I)', name) INTO filled;
+            IF filled THEN names := names || quote_ident(name); END IF;
+        END IF;
+    END LOOP;
+    IF names <> '{}' THEN
+        EXECUTE 'TRUNCATE ' || array_to_string(names, ', ') || ' RESTART IDENTITY CASCADE';
+    END IF;
+    FOR name IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL LOOP
+        EXECUTE format('ALTER SEQUENCE %I RESTART', name);
+    END LOOP;
+END $$
+"""
 
 
 # ---- PostgreSQL -----------------------------------------------------------------------------------------------------
@@ -199,15 +227,14 @@ def _unprivileged() -> pwd.struct_passwd:
 
 
 class _fresh_database:
-    """A new database copied from `template`; dropped at the end, whoever is still connected."""
+    """A new, empty database; dropped at the end, whoever is still connected."""
 
-    def __init__(self, server: str, *, template: str) -> None:
+    def __init__(self, server: str) -> None:
         self._server = server
-        self._template = template
         self._name = f"roambridge_test_{os.getpid()}_{next(_numbers)}"
 
     def __enter__(self) -> str:
-        self._execute(f'CREATE DATABASE "{self._name}" TEMPLATE "{self._template}"', since_15=" STRATEGY file_copy")
+        self._execute(f'CREATE DATABASE "{self._name}" TEMPLATE template0', since_15=" STRATEGY file_copy")
         return make_url(self._server).set(database=self._name).render_as_string(hide_password=False)
 
     def __exit__(self, *_: object) -> None:

@@ -108,6 +108,16 @@ def test_each_subscriber_reads_at_its_own_pace(database: Database) -> None:
         assert last_position(connection, "nobody") == 0
 
 
+def test_a_subscriber_of_some_types_passes_the_others_by(database: Database) -> None:
+    with database.write() as connection:
+        append(connection, [fact("boot"), Fact(type=FactType.TOKEN_CHANGED, subject="token"), fact("again")])
+    seen = Seen()
+    subscriber = reader(database, seen, types={FactType.TOKEN_CHANGED})
+    drain(subscriber)
+    assert seen.subjects == ["token"]
+    assert subscriber.catch_up() == 0
+
+
 class Killed(BaseException):
     """The process ends here."""
 
