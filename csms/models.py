@@ -63,7 +63,7 @@ class Station(Base):
 
     __tablename__ = "stations"
     station_id: Mapped[str] = mapped_column(primary_key=True)
-    admission: Mapped[str]
+    admission: Mapped[str] = mapped_column(index=True)
     password_hash: Mapped[str | None]
     binding: Mapped[str] = mapped_column(default="strict")
     fingerprint: Mapped[str | None]
@@ -349,8 +349,15 @@ class Transaction(Base):
     __table_args__ = (
         CheckConstraint("ended_at >= started_at", name="ck_transactions_length"),  # E11
         CheckConstraint("energy_mwh >= 0", name="ck_transactions_energy"),
-        UniqueConstraint("station_id", "dedup_key", "dedup_epoch"),
+        UniqueConstraint("dedup_key", "station_id", "dedup_epoch"),  # the key first: SQLite finds no list of pairs
         Index("ix_transactions_station_state", "station_id", "state"),
+        Index("ix_transactions_ended_received_at", "ended_received_at"),
+        Index(
+            "ix_transactions_open",
+            "state",
+            sqlite_where=text("state <> 'ended'"),
+            postgresql_where=text("state <> 'ended'"),
+        ),
         Index("ix_transactions_owner_updated", "owner_id", "last_updated"),
         Index(
             "uq_transactions_active_token",

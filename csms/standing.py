@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, and_, select, text, tuple_, union_all
+from sqlalchemy import Row, and_, select, text, union_all
 
 from csms.authorization import Choice, Decision, OwnerAnswer, choose, concurrent, decide
 from csms.batch import Batch
@@ -116,7 +116,7 @@ class Standing:
         if numbers:
             conditions.append(Transaction.number.in_(numbers))
         if repeated:
-            conditions.append(tuple_(Transaction.station_id, Transaction.dedup_key).in_(sorted(repeated)))
+            conditions.append(Transaction.dedup_key.in_(sorted({key for _, key in repeated})))
         if self._cards_by_id:  # word for word the condition of its unique index, so that the index answers
             conditions.append(
                 and_(Transaction.token_id.in_(self._cards_by_id), text("state = 'active' AND NOT exempt"))

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, and_, case, delete, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, or_, select, text, update
 
 from csms import remote
 from csms.alerts import Alarm, raise_alarms
 from csms.bus import Admission
 from csms.database import Database
-from csms.events import ConnectorStatus
+from csms.events import AuthorizationStatus, ConnectorStatus
 from csms.journal import Fact, FactType, Wake, append
 from csms.lifecycle import Cause, State, Trigger, step
 from csms.locations import touch_stations
@@ -25,8 +25,10 @@ SILENT_AFTER = timedelta(hours=12)  # no sample and no end
 IDLE_AFTER = timedelta(minutes=10)  # the EVSE says it is free, and the transaction says nothing
 GIVEN_UP_AFTER = timedelta(hours=24)
 UNBILLED_AFTER = timedelta(minutes=15)
+UNBILLED_SOUGHT = timedelta(days=7)  # what was told on seven days is not told again; its alerts stay open
 AT_MOST = 1000  # rows a rule takes at once
 
+_OPEN = text("state <> 'ended'")  # word for word the condition of the index over what has not ended
 Rule = Callable[[Connection, datetime], Sequence[Fact]]
 
 
@@ -51,7 +53,7 @@ def offline_stations(connection: Connection, now: datetime) -> Sequence[Fact]:
 
 
 def silent_transactions(connection: Connection, now: datetime) -> Sequence[Fact]:
-    """ACTIVE ones that nobody speaks of any more: the card is freed, the EVSE's story stays open (E01)."""
+    """Those that nobody speaks of any more: the card is freed, the EVSE's story stays open (E01)."""
     heard = Transaction.last_updated
     free = (
         select(Evse.id)
@@ -65,7 +67,8 @@ def silent_transactions(connection: Connection, now: datetime) -> Sequence[Fact]
         .exists()
     )
     silent = select(Transaction.id, Transaction.station_id, Transaction.state).where(
-        Transaction.state == State.ACTIVE.value,
+        _OPEN,
+        Transaction.state.in_((State.ACTIVE.value, State.REFUSED.value)),
         or_(heard < now - SILENT_AFTER, and_(heard < now - IDLE_AFTER, free)),
     )
     return _step_all(connection, silent, Trigger.SILENT, FactType.TRANSACTION_ORPHANED, {"last_updated": now})
@@ -74,11 +77,13 @@ def silent_transactions(connection: Connection, now: datetime) -> Sequence[Fact]
 def never_stopped(connection: Connection, now: datetime) -> Sequence[Fact]:
     """ORPHANED ones whose end never came. They end where we last heard of them, and wait for a person."""
     given_up = select(Transaction.id, Transaction.station_id, Transaction.state).where(
-        Transaction.state == State.ORPHANED.value, Transaction.last_updated < now - GIVEN_UP_AFTER
+        _OPEN, Transaction.state == State.ORPHANED.value, Transaction.last_updated < now - GIVEN_UP_AFTER
     )
     heard = Transaction.__table__.c
+    accepted = heard.authorization == AuthorizationStatus.ACCEPTED.value
     ending = {
-        "cause": Cause.NEVER_STOPPED.value,
+        "cause": case((accepted, Cause.NEVER_STOPPED.value), else_=Cause.REFUSED.value),
+        "power_w": None,
         "ended_at": _later(heard.started_at, heard.last_sample_at),
         "ended_received_at": now,
         "ended_rule": "server_missing",
@@ -89,13 +94,14 @@ def never_stopped(connection: Connection, now: datetime) -> Sequence[Fact]:
 
 def unbilled_transactions(connection: Connection, now: datetime) -> Sequence[Fact]:
     """E11: ended, and neither billed, nor in review, nor written off (a closed review). A fault of ours is never silent."""
-    billed = select(ChargeRecord.id).where(ChargeRecord.transaction_id == Transaction.id).exists()
+    bill = select(ChargeRecord.id).where(ChargeRecord.transaction_id == Transaction.id, text("NOT credit"))
+    billed = bill.exists()
     reviewed = select(Review.id).where(Review.transaction_id == Transaction.id).exists()
     query = (
         select(Transaction.id, Transaction.station_id)
         .where(
             Transaction.state == State.ENDED.value,
-            Transaction.ended_received_at < now - UNBILLED_AFTER,
+            Transaction.ended_received_at.between(now - UNBILLED_SOUGHT, now - UNBILLED_AFTER),
             ~billed,
             ~reviewed,
         )
@@ -148,13 +154,16 @@ class Watch:
     def apply(self, name: str) -> int:
         """One rule, once; returns how many facts it made."""
         try:
-            with self._database.write() as connection:
-                facts = RULES[name][1](connection, self._clock())
-                append(connection, facts, now=self._clock())
+            facts = self._database.transact(lambda connection: self._apply(connection, RULES[name][1]))
         except Exception:
             log.exception("watch_rule_failed", rule=name)
             return 0
         return len(facts)
+
+    def _apply(self, connection: Connection, rule: Rule) -> Sequence[Fact]:
+        facts = rule(connection, self._clock())
+        append(connection, facts, now=self._clock())
+        return facts
 
 
 def _step_all(

@@ -291,6 +291,7 @@ def _main() -> None:
         _time("created_at"),
         sa.PrimaryKeyConstraint("station_id", name="pk_stations"),
     )
+    op.create_index("ix_stations_admission", "stations", ["admission"])
     op.create_table(
         "tariffs",
         _id(),
@@ -501,10 +502,18 @@ def _main() -> None:
         sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name="fk_transactions_token_id"),
         sa.UniqueConstraint("number", name="uq_transactions_number"),
         sa.UniqueConstraint(
-            "station_id", "dedup_key", "dedup_epoch", name="uq_transactions_station_id_dedup_key_dedup_epoch"
+            "dedup_key", "station_id", "dedup_epoch", name="uq_transactions_dedup_key_station_id_dedup_epoch"
         ),
     )
     op.create_index("ix_transactions_owner_updated", "transactions", ["owner_id", "last_updated"])
+    op.create_index("ix_transactions_ended_received_at", "transactions", ["ended_received_at"])
+    op.create_index(
+        "ix_transactions_open",
+        "transactions",
+        ["state"],
+        sqlite_where=sa.text("state <> 'ended'"),
+        postgresql_where=sa.text("state <> 'ended'"),
+    )
     op.create_index("ix_transactions_station_state", "transactions", ["station_id", "state"])
     op.create_index(
         "uq_transactions_active_token",
