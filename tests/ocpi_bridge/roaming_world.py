@@ -242,11 +242,10 @@ async def running(coroutine: Any) -> AsyncIterator[asyncio.Task[None]]:
     try:
         yield task
     finally:
-        died = task.done()
         task.cancel()
         (result,) = await asyncio.gather(task, return_exceptions=True)
-        if died:
-            raise RuntimeError("it ended by itself") from result
+        if isinstance(result, Exception):
+            raise RuntimeError("it broke while the test ran") from result
 
 
 async def until(predicate: Callable[[], T], timeout_s: float = 8.0) -> T:
