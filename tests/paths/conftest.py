@@ -1,0 +1,38 @@
+"""The three programs of a path: the service, a partner's platform, and the database between them and the crash."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.paths.partner import Emsp
+from tests.paths.service import Service
+
+
+@pytest.fixture(scope="session")
+def emsp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emsp]:
+    """One platform for all tests; each opens parties of its own in it."""
+    emsp = Emsp(tmp_path_factory.mktemp("emsp"))
+    yield emsp
+    emsp.end()
+
+
+@pytest.fixture
+async def service(tmp_path: Path, empty_url: str) -> AsyncIterator[Service]:
+    """Running, with a site; on each of the two databases, which it has migrated itself."""
+    async with _running(tmp_path, empty_url) as service:
+        yield service
+
+
+@asynccontextmanager
+async def _running(folder: Path, database_url: str) -> AsyncIterator[Service]:
+    service = Service(folder, database_url)
+    try:
+        await service.start()
+        await service.open_site()
+        yield service
+    finally:
+        code = service.stop()
+        print(service.told())  # shown when the test failed
+    assert code == 0
