@@ -12,7 +12,7 @@ import httpx
 
 from tests.paths import processes
 
-PATIENCE_S = 30.0  # what was on its way in a crash leaves again after 15
+PATIENCE_S = 30.0
 EMSP = Path(__file__).with_name("emsp_app.py")
 
 T = TypeVar("T")
@@ -141,8 +141,9 @@ class Partner:
         everything = await self.order("requests")
         return [r for r in everything if method in ("", r["method"]) and path in r["path"]]
 
-    async def session(self, status: str) -> dict[str, Any]:
-        """Its only session as the PUT and every PATCH together tell it, once it has this status."""
+    async def session(self, status: str, **values: object) -> dict[str, Any]:
+        """Its only session as the PUT and every PATCH together tell it, once it has this status and these values."""
+        wanted = {"status": status, **values}
 
         def told(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
             state: dict[str, Any] = {}
@@ -151,7 +152,7 @@ class Partner:
                     state = request["body"] if request["method"] == "PUT" else state | request["body"]
             return state
 
-        everything = await self.until("", "/sessions/", lambda found: told(found).get("status") == status)
+        everything = await self.until("", "/sessions/", lambda found: told(found) | wanted == told(found))
         assert len({request["path"] for request in everything}) == 1
         return told(everything)
 

@@ -1,19 +1,26 @@
 """The service as an operator runs it: `serve` in a process of its own, commanded by `roambridge` in others."""
 
 import asyncio
-import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 
+from crud.partners import Partners, Vault
+from csms import network_file
+from csms.database import Database
+from csms.import_network import import_network
 from tests.paths import processes
 
 START_LIMIT_S = 30.0
 COMMAND_LIMIT_S = 30.0
+PARTY = ("BE", "BEC")
+SECRET_KEY = "a key that only the tests have"
 PASSWORD = "s3cret-charger-key"
 STATIONS = tuple(f"GENT-{number}" for number in range(1, 7))
 OWN_CARDS = tuple(f"OWN-CARD-{number}" for number in range(1, 7))
@@ -63,6 +70,10 @@ class Service:
         self.public_url = f"http://127.0.0.1:{http_port}"
         self.database_url = database_url
         self._folder = folder
+        self.network_file = folder / "network.yaml"
+        stations = [STATION.replace("NAME", name).replace("PASSWORD", PASSWORD) for name in STATIONS]
+        cards = [CARD.replace("NAME", uid) for uid in OWN_CARDS]
+        self.network_file.write_text(NETWORK + "".join(stations) + "tokens:\n" + "".join(cards))
         self.log = folder / "service.log"
         self._environ = {
             "ROAMBRIDGE_DATABASE_URL": database_url,
@@ -71,7 +82,7 @@ class Service:
             "ROAMBRIDGE_HTTP_LISTEN": f"127.0.0.1:{http_port}",
             "ROAMBRIDGE_PUBLIC_URL": self.public_url,
             "ROAMBRIDGE_OPERATOR_NAME": "Example Charging",
-            "ROAMBRIDGE_SECRET_KEY": "a key that only the tests have",
+            "ROAMBRIDGE_SECRET_KEY": SECRET_KEY,
             "ROAMBRIDGE_OUTBOUND_ALLOW": "127.0.0.0/8",
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -126,18 +137,37 @@ class Service:
         assert running.returncode == 0, told.decode()
         return told.decode()
 
+    # ---- what its operator does beside it, as the commands do but without their start --------------------------------
+
     async def open_site(self) -> None:
         """One location with the stations of STATIONS, their tariff, and the operator's own cards."""
-        file = self._folder / "network.yaml"
-        stations = [STATION.replace("NAME", name).replace("PASSWORD", PASSWORD) for name in STATIONS]
-        cards = [CARD.replace("NAME", uid) for uid in OWN_CARDS]
-        file.write_text(NETWORK + "".join(stations) + "tokens:\n" + "".join(cards))
-        await self.command("import", str(file))
+        await asyncio.to_thread(self._open_site)
+
+    def _open_site(self) -> None:
+        with self._database() as database, database.write() as connection:
+            import_network(
+                connection,
+                network_file.read(self.network_file.read_text()),
+                default_party=PARTY,
+                operator_name="Example Charging",
+                now=datetime.now(UTC),
+            )
 
     async def invite(self, name: str) -> tuple[str, str]:
         """The partner's token A, and where it begins."""
-        invitation: dict[str, Any] = json.loads(await self.command("partner", "invite", name))
-        return invitation["token"], invitation["versions_url"]
+        return await asyncio.to_thread(self._invite, name), f"{self.public_url}/ocpi/versions"
+
+    def _invite(self, name: str) -> str:
+        with self._database() as database, database.write() as connection:
+            return Partners(database, Vault(SECRET_KEY)).invite(connection, name, PARTY, datetime.now(UTC))
+
+    @contextmanager
+    def _database(self) -> Iterator[Database]:
+        database = Database(self.database_url)
+        try:
+            yield database
+        finally:
+            database.dispose()
 
     def told(self) -> str:
         return self.log.read_text(errors="replace")[-6000:]

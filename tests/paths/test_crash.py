@@ -32,6 +32,7 @@ async def test_a_session_goes_on_after_a_kill_in_its_middle(service: Service, em
         started = await charger.begin(DRIVER, at=began)
         for minute in (2, 4):
             await charger.meter(started.transaction_id, 1000 + 250 * minute, at=began + timedelta(minutes=minute))
+        await partner.session("ACTIVE", kwh=1)  # what is on its way in a crash would leave again only 15 s later
         service.kill()
 
     await service.start()
