@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Table, and_, select, update
+from sqlalchemy import Connection, Row, Table, and_, select, union, update
 
 from csms.batch import Batch
 from csms.clock import SKEW_LIMIT, skew_s
@@ -232,6 +232,13 @@ def _tariff(
         if found := tariffs.get((site.country_code, site.party_id, tariff_id.casefold())):
             return found
     return None
+
+
+def imported_parties(connection: Connection) -> Sequence[tuple[str, str]]:
+    """(country_code, party_id) of whoever owns a site or a tariff here."""
+    sites = select(Location.country_code, Location.party_id)
+    rows = connection.execute(union(sites, select(Tariff.country_code, Tariff.party_id)))
+    return sorted((country_code, party_id) for country_code, party_id in rows)
 
 
 LOCATION_FIELDS = (

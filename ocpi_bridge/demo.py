@@ -7,9 +7,10 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from sqlalchemy import select
 from adapters.rendered import encode
 from csms.import_network import import_network
 from csms.models import ChargeRecord, Transaction
+from csms.simulator.charge_point import ChargePoint
+from csms.simulator.clock import SimClock
 from csms.simulator.profile import Profile
-from csms.simulator.scenarios import Plan, ScenarioResult, plug_charge_leave
 from ocpi_bridge.emsp_simulator import EmspSimulator
 from ocpi_bridge.main import Service, configure_logging
 from ocpi_bridge.settings import load
@@ -34,6 +36,7 @@ STATION, PASSWORD = "CP-GENT-01", "s3cret-charger-key"
 DRIVER = "04E1D2C3B4A596"
 PATIENCE_S = 20.0
 SAMPLES = 5
+METER_STEP_MWH = 1000  # meterStart and meterStop are whole Wh
 
 NETWORK = f"""
 tariffs:
@@ -117,8 +120,7 @@ class Story:
         await self._open_network()
         await self._register()
         await self._push_token()
-        result = await self._charge()
-        await self._bill(result)
+        await self._bill(await self._charge())
 
     # ---- chapters ---------------------------------------------------------------------------------------------------
 
@@ -162,27 +164,47 @@ class Story:
         await self._emsp.push_token(self._emsp.issue_token(DRIVER))
         self._say(f"PUT tokens/NL/MSP/{DRIVER}: stored, whitelist ALLOWED")
 
-    async def _charge(self) -> ScenarioResult:
-        self._chapter("The driver charges")
-        began = datetime.now(UTC) - timedelta(seconds=60 * SAMPLES + 30)
+    async def _charge(self) -> int:
+        """The energy that the car got, in mWh. The charger's clock runs ahead of the wall's: a minute takes a moment."""
+        self._chapter("The driver charges, and the partner watches")
         profile = Profile(station_id=STATION, url=self._ocpp_url, password=PASSWORD, connectors=1, max_power_w=22_000)
-        plan = Plan(id_token=DRIVER, samples=SAMPLES, starts_at=began, on_frame=self._frame)
-        result = await plug_charge_leave(profile, plan)
-        if result.authorization != "Accepted":
-            raise StoryBroke(f"the card was answered {result.authorization}")
-        self._say(f"the car took {result.energy_wh / 1000:.3f} kWh")
-        return result
+        clock = SimClock(datetime.now(UTC) - timedelta(seconds=60 * SAMPLES + 30))
+        async with ChargePoint(profile, clock=clock, on_frame=self._frame) as charger:
+            await charger.start()
+            answer = await charger.authorize(DRIVER)
+            if answer["idTagInfo"]["status"] != "Accepted":
+                raise StoryBroke(f"the card was answered {answer['idTagInfo']['status']}")
+            await charger.plug(1)
+            transaction = await charger.start_transaction(1, DRIVER)
+            await self._told(lambda session: session["status"] == "ACTIVE")
+            for _ in range(SAMPLES):
+                await clock.advance(60)
+                await charger.meter_values(1)
+                await self._told(partial(_more_than, self._session()["kwh"]))
+            await charger.stop_transaction(1)
+            await charger.unplug(1)
+            await charger.outbox.drained(timeout_s=PATIENCE_S)
+            await self._told(lambda session: session["status"] == "COMPLETED")
+        self._say(f"the car took {Decimal(transaction.energy_mwh) / 1_000_000:.3f} kWh")
+        return transaction.energy_mwh
 
-    async def _bill(self, result: ScenarioResult) -> None:
-        self._chapter("What the partner received")
+    async def _told(self, expected: Callable[[Any], bool]) -> None:
+        """Waits for what the partner hears of the session, and shows it."""
+        await self._emsp.wait_for(lambda: bool(self._emsp.sessions) and expected(self._session()), PATIENCE_S)
+        last = [request for request in self._emsp.requests if "/sessions/" in request.path][-1]
+        self._request(last.method, last.path, last.body)
+
+    def _session(self) -> Any:
+        return next(iter(self._emsp.sessions.values()))
+
+    async def _bill(self, delivered_mwh: int) -> None:
+        self._chapter("The bill reaches the partner")
         await self._emsp.wait_for(lambda: bool(self._emsp.cdrs), PATIENCE_S)
-        for request in self._emsp.requests:
-            if request.path.split("/2.2.1/")[-1].startswith(("sessions", "cdrs")):
-                self._request(request.method, request.path, request.body or {})
         (received,) = self._emsp.cdrs
+        self._request("POST", "/2.2.1/cdrs", received)
         record, ours = await asyncio.to_thread(self._ours)
         self._table(record)
-        self._check(result, orjson.loads(encode(received)), ours)
+        self._check(delivered_mwh, orjson.loads(encode(received)), ours)
 
     def _ours(self) -> tuple[Any, Any]:
         """The bill in our database, and the CDR that a partner's GET would show of it."""
@@ -192,16 +214,17 @@ class Story:
             transaction = connection.execute(select(Transaction.energy_mwh)).scalar_one()
             return record, (orjson.loads(encode(rendered)), transaction)
 
-    def _check(self, result: ScenarioResult, received: Any, ours: Any) -> None:
+    def _check(self, delivered_mwh: int, received: Any, ours: Any) -> None:
         cdr, energy_mwh = ours
         if received != cdr:
             different = sorted(key for key in {*received, *cdr} if received.get(key) != cdr.get(key))
             raise StoryBroke(f"the CDR at the partner is not the one in our database: {', '.join(different)}")
-        if energy_mwh != result.energy_mwh // 1000 * 1000 and abs(energy_mwh - result.energy_mwh) > 1000:
-            raise StoryBroke(f"billed {energy_mwh} mWh, delivered {result.energy_mwh} mWh")
+        if abs(energy_mwh - delivered_mwh) > METER_STEP_MWH:
+            raise StoryBroke(f"billed {energy_mwh} mWh, delivered {delivered_mwh} mWh")
         if self._emsp.complaints:
             raise StoryBroke(f"a strict partner complained: {self._emsp.complaints[0]}")
-        self._say("[green]the CDR at the partner equals the one in our database, and it had nothing to complain of")
+        self._say("[green]the CDR at the partner equals the one in our database,")
+        self._say("[green]and a strict partner found nothing to complain of")
 
     # ---- telling ----------------------------------------------------------------------------------------------------
 
@@ -209,7 +232,7 @@ class Story:
         self._console.print(f"\n[bold cyan]{title}")
 
     def _say(self, text: str) -> None:
-        self._console.print(f"  {text}", highlight=False)
+        self._console.print(f"  {text}", highlight=False, no_wrap=True, overflow="ellipsis")
 
     def _frame(self, direction: str, text: str) -> None:
         frame = orjson.loads(text)
@@ -222,7 +245,7 @@ class Story:
         shown = {key: body[key] for key in ("status", "kwh", "total_energy", "total_cost") if key in body}
         if "id" in body and method == "POST":
             shown = {"id": body["id"][:8] + "…", **shown}
-        self._say(f"{method:5} …/{path.split('/2.2.1/')[-1][:20]}… {_brief(shown)}")
+        self._say(f"[green]partner ←[/] {method} {path.split('/2.2.1/')[-1].split('/')[0]} {_brief(shown)}")
 
     def _table(self, record: Any) -> None:
         table = Table(title=f"Charge record {record.id}", title_justify="left", box=None, padding=(0, 2))
@@ -250,10 +273,12 @@ class Story:
         self._console.print(f"  messages     {settings} .venv/bin/roambridge messages", soft_wrap=True, highlight=False)
 
 
+def _more_than(kwh: Decimal, session: Any) -> bool:
+    return bool(session["kwh"] > kwh)
+
+
 def _brief(value: Any) -> str:
-    text = encode(value).decode()
-    text = text if len(text) <= 110 else text[:107] + "..."
-    return text.replace("[", r"\[")
+    return encode(value).decode().replace("[", r"\[")
 
 
 def _free_port(wanted: int) -> int:

@@ -6,13 +6,12 @@ import logging
 import resource
 import signal
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 import uvloop
-from sqlalchemy import select, union
 
 from adapters import Adapter
 from crud import Crud
@@ -34,7 +33,7 @@ from csms.gateway.message_log import MessageLogWriter
 from csms.gateway.server import Gateway, GatewaySettings
 from csms.journal import FactType, Subscriber, Wake
 from csms.metrics import Metrics
-from csms.models import Location, Tariff
+from csms.retention import Retention
 from csms.watch import Watch
 from ocpi_bridge.callbacks import Callbacks
 from ocpi_bridge.delivery import Deliveries
@@ -43,7 +42,7 @@ from ocpi_bridge.ocpi_app import create_ocpi_app
 from ocpi_bridge.outbound import Guarded, OutboundPolicy, Refused
 from ocpi_bridge.push import RULES as TOLD
 from ocpi_bridge.push import Push
-from ocpi_bridge.registration import Registration
+from ocpi_bridge.registration import OurRole, Registration, our_roles
 from ocpi_bridge.settings import Settings, advice
 from ocpi_bridge.supervisor import Supervisor
 from ocpi_bridge.token_owner import TokenOwnerAtPartner
@@ -99,13 +98,14 @@ class Service:
         )
 
         # OCPI: what partners may ask, and what they are told.
+        self._our_roles: list[OurRole] = [(*settings.our_party, settings.operator_name)]
         self._token_sync = TokenSync(self.database, self.partners, self._client, clock=clock, changed=self.wake)
         self.registration = Registration(
             self.database,
             self.partners,
             self._client,
             public_url=settings.public_url,
-            our_roles=[(settings.country_code, settings.party_id, settings.operator_name)],
+            our_roles=self._our_roles,
             clock=clock,
             changed=self._partner_changed,
         )
@@ -113,7 +113,6 @@ class Service:
         sessions, cdrs = SessionsCrud(self.database, session_price), CdrsCrud(self.database)
         tokens = TokensCrud(self.database, wake=self.wake, clock=clock)
         commands = CommandsCrud(self.database, self.csms.remote, url_allowed=self._url_allowed, clock=clock)
-        self._our_parties = OurParties(settings.our_party)
         ocpi = create_ocpi_app(
             crud=Crud(
                 {
@@ -129,7 +128,7 @@ class Service:
             partners=self.partners,
             credentials=self.registration,
             public_url=settings.public_url,
-            our_parties=self._our_parties,
+            our_parties=OurParties(self._our_roles),
             clock=clock,
         )
         self.current_state = CurrentState(locations=locations, sessions=sessions, cdrs=cdrs, tariffs=tariffs)
@@ -148,7 +147,7 @@ class Service:
         if applied:
             log.info("database_migrated", revisions=applied)
         await asyncio.to_thread(self.csms.stations.close_stale)
-        await asyncio.to_thread(self._our_parties.read, self.database)
+        self._our_roles[:] = await asyncio.to_thread(self._read_roles)
         for name, run in self._tasks().items():
             self._supervisor.start(name, run)
         try:
@@ -176,6 +175,12 @@ class Service:
             self.database, self._client, self.partners, self.current_state, wake=self.due, clock=self.clock
         )
         callbacks = Callbacks(self.database, self.partners, self._client, wake=self.wake, clock=self.clock)
+        retention = Retention(
+            self.database,
+            message_days=self.settings.message_log_days,
+            sample_days=self.settings.meter_sample_days,
+            clock=self.clock,
+        )
         push = Push(clock=self.clock)
         billing = Subscriber(
             "billing", self.database, bill, wake=self.wake, types=[FactType.TRANSACTION_ENDED], then=self.wake
@@ -191,11 +196,16 @@ class Service:
             "deliveries": deliveries.run,
             "callbacks": callbacks.run,
             "token_sync": self._token_sync.run,
+            "retention": retention.run,
         }
 
     def _write_messages(self, frames: Sequence[LoggedFrame]) -> None:
         with self.database.write_log() as connection:
             message_store.write(connection, frames)
+
+    def _read_roles(self) -> list[OurRole]:
+        with self.database.read() as connection:
+            return our_roles(connection, self.settings.our_party, self.settings.operator_name)
 
     def _partner_changed(self) -> None:
         self.wake()
@@ -214,25 +224,19 @@ class Service:
 
 
 class OurParties(Collection[tuple[str, str]]):
-    """The parties we answer for: the settings' own, and those whose sites and tariffs were imported."""
+    """The parties of our roles, whichever those are by now."""
 
-    def __init__(self, own: tuple[str, str]) -> None:
-        self._parties = {own}
-
-    def read(self, database: Database) -> None:
-        with database.read() as connection:
-            sites = select(Location.country_code, Location.party_id)
-            rows = connection.execute(union(sites, select(Tariff.country_code, Tariff.party_id)))
-            self._parties |= {(country_code, party_id) for country_code, party_id in rows}
+    def __init__(self, roles: Sequence[OurRole]) -> None:
+        self._roles = roles
 
     def __contains__(self, party: object) -> bool:
-        return party in self._parties
+        return party in set(self)
 
-    def __iter__(self) -> Any:
-        return iter(self._parties)
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter((country_code, party_id) for country_code, party_id, _ in self._roles)
 
     def __len__(self) -> int:
-        return len(self._parties)
+        return len(self._roles)
 
 
 def gateway_settings(settings: Settings) -> GatewaySettings:

@@ -10,9 +10,10 @@ import structlog
 from sqlalchemy import Connection
 
 from adapters.datatypes import Unreadable
-from crud.caller import Caller, Refusal
+from crud.caller import Caller, Party, Refusal
 from crud.partners import PartnerRecord, Partners, PartnerState, Terms, UnknownPartner, new_token
 from csms.database import Database
+from csms.locations import imported_parties
 from ocpi_bridge.emsp_client import EmspClient, Reply
 from ocpi_bridge.push import resync
 from ocpi_bridge.terms import VERSION, Unusable, details_url, read_credentials, read_endpoints
@@ -23,6 +24,13 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 OurRole = tuple[str, str, str]  # country_code, party_id, operator's name
+
+
+def our_roles(connection: Connection, own: Party, operator_name: str) -> list[OurRole]:
+    """The settings' own party, and those whose sites were imported by now: partners know an object's owner only by our
+    roles (PU-03, CR-31)."""
+    others = [party for party in imported_parties(connection) if party != own]
+    return [(*party, operator_name) for party in (own, *others)]
 
 
 class RegistrationFailed(Exception):
@@ -47,12 +55,13 @@ class Registration:
         clock: Callable[[], datetime],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`changed` is called on the loop after a partner registered, so that pushes and pulls look at once."""
+        """`changed` is called on the loop after a partner registered, so that pushes and pulls look at once. `our_roles`
+        is read anew each time; the first is the one a partner deals with unless told otherwise."""
         self._database = database
         self._partners = partners
         self._client = client
         self._versions_url = f"{public_url.rstrip('/')}/ocpi/versions"
-        self._our_roles = tuple(our_roles)
+        self._our_roles = our_roles
         self._clock = clock
         self._changed = changed
 

@@ -17,7 +17,7 @@ from ocpi_bridge.commands.terminal import AsJson, Failed, now, opened, say, show
 from ocpi_bridge.emsp_client import EmspClient
 from ocpi_bridge.outbound import Guarded, OutboundPolicy
 from ocpi_bridge.push import resync
-from ocpi_bridge.registration import Registration, RegistrationFailed
+from ocpi_bridge.registration import Registration, RegistrationFailed, our_roles
 from ocpi_bridge.settings import Settings, load
 from ocpi_bridge.token_sync import TokenSync
 
@@ -180,12 +180,14 @@ def sync(name: Name) -> None:
 
 def _registration(at: Desk, client: EmspClient) -> Registration:
     own = at.settings
+    with at.database.read() as connection:
+        roles = our_roles(connection, own.our_party, own.operator_name)
     return Registration(
         at.database,
         at.partners,
         client,
         public_url=own.public_url,
-        our_roles=[(own.country_code, own.party_id, own.operator_name)],
+        our_roles=roles,
         clock=now,
     )
 
