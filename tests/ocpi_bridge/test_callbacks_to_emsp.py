@@ -1,0 +1,217 @@
+"""The result of a command, posted to the response_url of a simulated eMSP."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from adapters.commands import RESULT
+from crud.models import CommandCallback
+from csms.commands import Outcome
+from csms.database import Database
+from csms.models import RemoteRequest
+from ocpi_bridge.callbacks import Callbacks
+from ocpi_bridge.emsp_simulator import EmspSimulator, Fault
+from tests.ocpi_bridge.roaming_world import PARTY, World, running, until, world_of
+
+only_sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+TIMEOUT_S = 30
+
+
+@pytest.fixture
+async def world(database: Database) -> AsyncIterator[World]:
+    async with world_of(database) as world:
+        yield world
+
+
+@pytest.fixture
+async def emsp() -> AsyncIterator[EmspSimulator]:
+    async with EmspSimulator(party=PARTY) as emsp:
+        yield emsp
+
+
+def callbacks(world: World) -> Callbacks:
+    return Callbacks(
+        world.database,
+        world.partners,
+        world.client,
+        wake=world.wake,
+        clock=world.clock,
+        poll_s=0.02,
+        retry_after_s=0.01,
+    )
+
+
+def commanded(world: World, emsp: EmspSimulator, partner: int, *, url: str | None = None) -> str:
+    """A command was accepted; returns the request's id, under which the partner waits too."""
+    uid = str(uuid.uuid4())
+    emsp.commands[uid] = "ACCEPTED"
+    now = world.clock()
+    world.keep(
+        RemoteRequest(
+            id=uid,
+            kind="start_remotely",
+            station_id="CP001",
+            command={},
+            state="sent",
+            requested_by=f"partner:{partner}",
+            created_at=now,
+            deadline_at=now + timedelta(seconds=TIMEOUT_S),
+        ),
+        CommandCallback(
+            request_id=uid,
+            partner_id=partner,
+            command="START_SESSION",
+            response_url=url or f"{emsp.base_url}/2.2.1/commands/START_SESSION/{uid}",
+            country_code=PARTY[0],
+            party_id=PARTY[1],
+            created_at=now,
+        ),
+    )
+    return uid
+
+
+def answered(world: World, request_id: str, outcome: Outcome, detail: str | None = None) -> None:
+    which = RemoteRequest.id == request_id
+    world.change(RemoteRequest, which, outcome=outcome.value, detail=detail, finished_at=world.clock())
+    world.wake()
+
+
+def results(emsp: EmspSimulator) -> list[Any]:
+    return [request for request in emsp.requests if "/commands/" in request.path]
+
+
+@only_sqlite
+@pytest.mark.parametrize("outcome", list(Outcome))
+async def test_every_outcome_has_its_result(world: World, emsp: EmspSimulator, outcome: Outcome) -> None:  # CM-05
+    uid = commanded(world, emsp, world.trust(emsp))
+    async with running(callbacks(world).run()):
+        answered(world, uid, outcome)
+        await emsp.wait_for(lambda: uid in emsp.command_results)
+    assert emsp.command_results[uid] == {"result": RESULT[outcome]}
+    assert emsp.complaints == []
+
+
+async def test_a_result_comes_once_after_the_charger_answered(world: World, emsp: EmspSimulator) -> None:  # CM-04
+    uid = commanded(world, emsp, world.trust(emsp))
+    async with running(callbacks(world).run()), running(callbacks(world).run()):
+        assert results(emsp) == []
+        answered(world, uid, Outcome.ACCEPTED, "Accepted")
+        await emsp.wait_for(lambda: uid in emsp.command_results)
+        other = commanded(world, emsp, world.partner().id)
+        answered(world, other, Outcome.REJECTED)
+        await emsp.wait_for(lambda: other in emsp.command_results)
+    assert len(results(emsp)) == 2
+    headers = results(emsp)[0].headers  # RT-13
+    assert (headers["ocpi-from-country-code"], headers["ocpi-from-party-id"]) == ("BE", "BEC")
+    assert (headers["ocpi-to-country-code"], headers["ocpi-to-party-id"]) == PARTY
+    assert emsp.complaints == []
+
+
+async def test_a_command_whose_process_died_is_a_timeout_after_its_deadline(  # CM-06
+    world: World, emsp: EmspSimulator
+) -> None:
+    uid = commanded(world, emsp, world.trust(emsp))
+    async with running(callbacks(world).run()):
+        world.clock.advance(seconds=TIMEOUT_S - 1)
+        still = commanded(world, emsp, world.partner().id)
+        answered(world, still, Outcome.ACCEPTED)
+        await emsp.wait_for(lambda: still in emsp.command_results)
+        assert uid not in emsp.command_results
+        world.clock.advance(seconds=4)
+        await emsp.wait_for(lambda: uid in emsp.command_results)
+    assert emsp.command_results[uid]["result"] == "TIMEOUT"
+
+
+@only_sqlite
+@pytest.mark.parametrize("fault", [Fault.ERROR_500, Fault.GARBAGE, Fault.REDIRECT, Fault.LOST_ANSWER, Fault.DISCONNECT])
+async def test_an_answer_in_doubt_is_not_tried_again(world: World, emsp: EmspSimulator, fault: Fault) -> None:  # CM-08
+    partner = world.trust(emsp)
+    first = commanded(world, emsp, partner)
+    emsp.fault("commands", fault)
+    async with running(callbacks(world).run()):
+        answered(world, first, Outcome.ACCEPTED)
+        await until(lambda: results(emsp))
+        second = commanded(world, emsp, partner)
+        answered(world, second, Outcome.ACCEPTED)
+        await emsp.wait_for(lambda: second in emsp.command_results)
+    assert len(results(emsp)) == 2
+
+
+@only_sqlite
+async def test_a_connection_that_is_refused_is_tried_once_more(world: World, emsp: EmspSimulator) -> None:  # CM-08
+    connections: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(await reader.read(1))
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()  # nobody listens there now
+    tried: list[str] = []
+    post = world.client.post_result
+
+    async def counted(peer: Any, url: str, body: Any) -> Any:
+        tried.append(url)
+        return await post(peer, url, body)
+
+    world.client.post_result = counted  # type: ignore[method-assign]
+    uid = commanded(world, emsp, world.trust(emsp), url=f"http://127.0.0.1:{port}/x?y=1")
+    async with running(callbacks(world).run()):
+        answered(world, uid, Outcome.ACCEPTED)
+        await until(lambda: len(tried) == 2)
+    assert tried == [f"http://127.0.0.1:{port}/x?y=1"] * 2
+    assert connections == []
+
+
+@only_sqlite
+async def test_a_response_url_is_called_as_it_was_given(world: World, emsp: EmspSimulator) -> None:  # CM-07
+    partner = world.trust(emsp)
+    uid = commanded(world, emsp, partner, url=f"{emsp.base_url}/2.2.1/commands/START_SESSION/x%2Fy?for=%7Bme%7D&n=1")
+    async with running(callbacks(world).run()):
+        answered(world, uid, Outcome.ACCEPTED)
+        await until(lambda: results(emsp))
+    assert (results(emsp)[0].path, results(emsp)[0].query) == (
+        "/2.2.1/commands/START_SESSION/x%2Fy",
+        "for=%7Bme%7D&n=1",
+    )
+
+
+@only_sqlite
+async def test_a_response_url_inside_our_network_is_not_called(world: World, emsp: EmspSimulator) -> None:  # TR-35
+    partner = world.trust(emsp)
+    inside = commanded(world, emsp, partner, url="http://10.0.0.1/steal")
+    good = commanded(world, emsp, partner)
+    async with running(callbacks(world).run()):
+        answered(world, inside, Outcome.ACCEPTED)
+        answered(world, good, Outcome.ACCEPTED)
+        await emsp.wait_for(lambda: good in emsp.command_results)
+    assert len(results(emsp)) == 1
+
+
+@only_sqlite
+async def test_a_hanging_response_url_delays_nobody(world: World, emsp: EmspSimulator) -> None:
+    partner = world.trust(emsp)
+    first, second = commanded(world, emsp, partner), commanded(world, emsp, partner)
+    emsp.fault(f"commands/START_SESSION/{first}", Fault.HANG)
+    async with running(callbacks(world).run()):
+        answered(world, first, Outcome.ACCEPTED)
+        answered(world, second, Outcome.ACCEPTED)
+        await emsp.wait_for(lambda: second in emsp.command_results, timeout_s=3)
+
+
+@only_sqlite
+async def test_a_partner_that_left_gets_no_result(world: World, emsp: EmspSimulator) -> None:  # CR-10
+    partner = world.trust(emsp)
+    uid = commanded(world, emsp, partner)
+    with world.database.write() as connection:
+        world.partners.leave(connection, partner)
+    answered(world, uid, Outcome.ACCEPTED)
+    assert callbacks(world).take() == []
+    assert callbacks(world).take() == []
+    assert emsp.requests == []
