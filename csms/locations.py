@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Table, and_, select, union, update
+from sqlalchemy import Connection, Row, Table, and_, case, select, union, update
 
 from csms.batch import Batch
 from csms.clock import SKEW_LIMIT, skew_s
@@ -163,8 +163,8 @@ def touch_stations(connection: Connection, station_ids: Iterable[str], now: date
     connection.execute(select(Evse.id).where(*wanted).order_by(Evse.id).with_for_update())
     query = (
         update(Evse)
-        .where(*wanted, Evse.last_updated < now)
-        .values(last_updated=now)
+        .where(*wanted)
+        .values(last_updated=case((Evse.last_updated < now, now), else_=Evse.last_updated))
         .returning(Evse.id, Evse.__table__.c.location_row, Evse.station_id)
     )
     touched = connection.execute(query).all()
