@@ -28,6 +28,8 @@ ABANDONED_AFTER = timedelta(seconds=2)
 RETRY_AFTER_S = 0.5
 AT_ONCE = 100  # results taken in one look
 
+OUTCOMES: dict[str | None, Outcome] = {None: Outcome.TIMEOUT} | {outcome.value: outcome for outcome in Outcome}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -97,7 +99,7 @@ class Callbacks:
                 if calling is None:
                     log.warning("command_result_dropped", request_id=row.request_id, partner=partner.name)
                     continue
-                outcome = Outcome.TIMEOUT if row.outcome is None else Outcome(row.outcome)
+                outcome = OUTCOMES.get(row.outcome, Outcome.FAILED)
                 results.append(
                     Result(
                         request_id=row.request_id,

@@ -40,7 +40,10 @@ LEASE = timedelta(seconds=15)  # longer than any call: after a crash, what was i
 SOON = timedelta(seconds=1)
 
 # Which modules go first, and who waits for the first attempt at them: a Tariff before the Location that refers to it, both
-# before the Sessions there (TA-05). What was tried and failed holds nobody up.
+# before the Sessions there (TA-05). What was tried and failed holds nobody up, and sessions and CDRs are held up for
+# PATIENCE_S at most: ten thousand locations of a slow partner do not come before its money.
+PATIENCE_S = 60
+URGENT = ("sessions", "cdrs")
 RANK = {"tariffs": 0, "locations": 1}
 WAITS_FOR = {
     "locations": ("tariffs",),
@@ -136,7 +139,8 @@ class Ledger:
         picked = []
         for row in rows:
             room = left.setdefault(row.partner_id, free(row.partner_id))
-            held = any((row.partner_id, module) in untried for module in WAITS_FOR.get(row.module, ()))
+            waits_for = () if row.rank < 0 else WAITS_FOR.get(row.module, ())
+            held = any((row.partner_id, module) in untried for module in waits_for)
             key = keys[row.id]
             if room > 0 and not held and key not in taken:
                 left[row.partner_id] = room - 1
@@ -316,13 +320,22 @@ def _untried(connection: Connection) -> set[tuple[int, str]]:
 
 
 def _due(now: datetime) -> Any:
-    """The first due rows of every partner, in the order in which they should go."""
-    rank: ColumnElement[int] = case(RANK, value=Delivery.module, else_=len(RANK))
+    """The first due rows of every partner, in the order in which they should go; `rank` -1 has waited long enough."""
+    overdue = and_(Delivery.module.in_(URGENT), Delivery.next_attempt_at <= now - timedelta(seconds=PATIENCE_S))
+    first = [(Delivery.module == module, literal(place)) for module, place in RANK.items()]
+    rank: ColumnElement[int] = case((overdue, literal(-1)), *first, else_=literal(len(RANK)))
     place = func.row_number().over(
         partition_by=Delivery.partner_id, order_by=(rank, Delivery.next_attempt_at, Delivery.id)
     )
     due = (
-        select(Delivery.id, Delivery.partner_id, Delivery.module, Delivery.object_id, place.label("place"))
+        select(
+            Delivery.id,
+            Delivery.partner_id,
+            Delivery.module,
+            Delivery.object_id,
+            rank.label("rank"),
+            place.label("place"),
+        )
         .join(Partner, Partner.id == Delivery.partner_id)
         .where(WAITING, Delivery.next_attempt_at <= now, Partner.state == PartnerState.REGISTERED)
         .subquery()

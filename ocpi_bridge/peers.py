@@ -1,4 +1,6 @@
-"""A registered partner as the client calls it, and which of its parties is spoken to."""
+"""A registered partner as the client calls it: which of its parties is spoken to, and what of its words may be kept."""
+
+import base64
 
 from crud.caller import Party
 from crud.partners import PartnerRecord, PartnerState
@@ -32,3 +34,11 @@ def addressed(partner: PartnerRecord) -> Party:
             if role["role"] == wanted:
                 return role["country_code"], role["party_id"]
     return partner.roles[0]["country_code"], partner.roles[0]["party_id"]
+
+
+def without_tokens(words: str, *tokens: str) -> str:
+    """A partner's own text, in which it may repeat a token."""
+    for token in tokens:
+        for spelling in (token, base64.b64encode(token.encode()).decode()):
+            words = words.replace(spelling, "…")
+    return words

@@ -1,7 +1,6 @@
 """Registration: a platform becomes a partner, changes its tokens or leaves, whichever side begins."""
 
 import asyncio
-import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from crud.partners import PartnerRecord, Partners, PartnerState, Terms, UnknownP
 from csms.database import Database
 from csms.locations import imported_parties
 from ocpi_bridge.emsp_client import EmspClient, Reply
+from ocpi_bridge.peers import without_tokens
 from ocpi_bridge.push import resync
 from ocpi_bridge.terms import VERSION, Unusable, details_url, read_credentials, read_endpoints
 from ocpi_bridge.token_sync import invalidate_all
@@ -268,9 +268,6 @@ def said(reply: Reply, *secrets: str) -> str:
     """What came back, in a few words; a token that the other side repeats is not among them."""
     if reply.http_status is None:
         return reply.status_message
-    words = reply.status_message[:200]
-    for secret in secrets:
-        for spelling in (secret, base64.b64encode(secret.encode()).decode()):
-            words = words.replace(spelling, "…")
+    words = without_tokens(reply.status_message, *secrets)[:200]
     code = "no OCPI answer" if reply.status_code is None else f"OCPI {reply.status_code}"
     return f"HTTP {reply.http_status}, {code} ({words})" if words else f"HTTP {reply.http_status}, {code}"

@@ -13,6 +13,7 @@ import orjson
 from adapters.sessions import session_patch
 from ocpi_bridge.emsp_client import Delivery, Reply
 from ocpi_bridge.emsp_wire import encode
+from ocpi_bridge.peers import without_tokens
 
 Body = dict[str, Any]
 
@@ -150,11 +151,9 @@ def retry_at(now: datetime, attempts: int, chance: float) -> datetime:
     return now + wait * (0.8 + 0.4 * chance)
 
 
-def summary(reply: Reply, *secrets: str) -> str:
+def summary(reply: Reply, token: str) -> str:
     """For the operator; a token that the partner repeats is not in it."""
-    words = reply.status_message[:300]
-    for secret in filter(None, secrets):
-        words = words.replace(secret, "…")
+    words = without_tokens(reply.status_message, token)[:300]
     status = "" if reply.http_status is None else f" HTTP {reply.http_status}"
     code = "" if reply.status_code is None else f" OCPI {reply.status_code}"
     return f"{reply.delivery.value}:{status}{code} {words}".strip()

@@ -53,8 +53,14 @@ class TokenOwnerAtPartner:
 
     async def ask(self, question: Question, *, timeout_s: float) -> OwnerAnswer:
         """Never raises, and takes no longer than `timeout_s` in all (TK-42)."""
+        try:
+            return await self._ask(question, asyncio.get_running_loop().time() + timeout_s)
+        except Exception:  # a driver waits: whatever broke here, the card's own rule for silence decides
+            log.exception("owner_not_asked", partner_id=question.owner_id)
+            return SILENCE
+
+    async def _ask(self, question: Question, until: float) -> OwnerAnswer:
         loop = asyncio.get_running_loop()
-        until = loop.time() + timeout_s
         try:
             async with asyncio.timeout_at(until):
                 partner = await asyncio.to_thread(self._partner, question.owner_id)

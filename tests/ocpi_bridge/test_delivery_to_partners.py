@@ -14,6 +14,7 @@ from ocpi_bridge.emsp_client import Peer, Reply
 from ocpi_bridge.emsp_simulator import EmspSimulator, Fault
 from ocpi_bridge.push import resync
 from ocpi_bridge.telling import Message, Verb
+from tests.adapters import rows
 from tests.ocpi_bridge.roaming_world import PARTY, RECORD, SESSION, SHORT_S, World, until, world_of
 
 
@@ -212,6 +213,23 @@ async def test_a_cdr_does_not_wait_for_a_session_forever(world: World, emsp: Ems
     async with world.delivering():
         await until(lambda: (world.clock.advance(seconds=10), emsp.cdrs)[1])
     assert len(calls(emsp, "sessions")) >= 5
+
+
+@only_sqlite
+async def test_locations_that_hang_hold_up_a_session_for_a_minute_at_most(
+    hasty: World, emsp: EmspSimulator
+) -> None:  # money
+    partner = hasty.trust(emsp)
+    emsp.fault("locations", Fault.HANG, times=None)
+    for number in range(2, 70):
+        hasty.keep(rows.location(id=number, location_id=f"L{number}", location_key=f"l{number}"))
+    greet(hasty, partner)
+    hasty.session(partner)
+    async with hasty.delivering():
+        await until(lambda: calls(emsp, "locations"))
+        assert calls(emsp, "sessions") == []
+        hasty.clock.advance(seconds=61)
+        await emsp.wait_for(lambda: calls(emsp, "sessions"))
 
 
 # ---- bad partners ---------------------------------------------------------------------------------------------------

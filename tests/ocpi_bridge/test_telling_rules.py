@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ocpi_bridge.emsp_client import Delivery
+from ocpi_bridge.emsp_client import Delivery, Reply
 from ocpi_bridge.telling import (
     CDR_ATTEMPTS,
     PATIENCE,
@@ -20,6 +20,7 @@ from ocpi_bridge.telling import (
     judge,
     retry_at,
     storable,
+    summary,
 )
 from tests.adapters.rows import NOON
 
@@ -140,3 +141,14 @@ def test_attempts_are_spread_from_a_second_to_a_quarter_of_an_hour() -> None:
     assert waits[-1] == timedelta(minutes=15)
     assert retry_at(NOON, 10_000, 1.0) - NOON == timedelta(minutes=18)
     assert retry_at(NOON, 1, 0.0) - NOON == timedelta(seconds=0.8)
+
+
+def test_what_is_kept_of_an_answer_holds_no_token() -> None:
+    reply = Reply(
+        delivery=Delivery.REFUSED,
+        at=NOON,
+        http_status=200,
+        status_code=2001,
+        status_message="unknown token secret or c2VjcmV0 in Token",
+    )
+    assert summary(reply, "secret") == "refused: HTTP 200 OCPI 2001 unknown token … or … in Token"

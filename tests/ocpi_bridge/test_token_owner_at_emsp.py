@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from crud.models import Partner
 from csms.authorization import OwnerAnswer, Question
 from csms.database import Database
 from csms.events import AuthorizationStatus as Status
@@ -178,3 +179,10 @@ async def test_the_card_in_the_answer_replaces_our_copy_but_not_what_the_operato
         row = find(connection, **key)
     assert row is not None
     assert (row.contract_id, row.valid, row.exempt) == ("NEW", True, True)
+
+
+@only_sqlite
+async def test_a_fault_of_ours_is_no_answer_either(world: World, emsp: EmspSimulator) -> None:
+    partner = world.trust(emsp)
+    world.change(Partner, Partner.id == partner, token_out="sealed with another key")
+    assert (await owner(world).ask(question(partner), timeout_s=LIMIT_S)).status is None
