@@ -11,8 +11,9 @@ import structlog
 from crud.partners import Partners
 from csms.database import Database
 from csms.journal import Wake
+from ocpi_bridge.due import Due, Key
 from ocpi_bridge.emsp_client import EmspClient, Peer, Reply
-from ocpi_bridge.ledger import Due, Key, Ledger, Render
+from ocpi_bridge.ledger import Ledger, Render
 from ocpi_bridge.telling import Message, Verb
 
 __all__ = ["Deliveries", "Render"]

@@ -1,4 +1,4 @@
-"""What each partner must still hear: which rows are due, the call that each needs now, and what its answer makes of it."""
+"""What each partner must still hear: the call that a due delivery needs now, and what its answer makes of the row."""
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -7,19 +7,19 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, null, select, update
+from sqlalchemy import Connection, and_, case, literal, null, select, update
 from sqlalchemy.engine import Row
 
-from crud.models import Delivery, Partner
-from crud.partners import PartnerRecord, Partners, PartnerState
+from crud.models import Delivery
+from crud.partners import PartnerRecord, Partners
 from csms.database import Database
-from csms.models import ChargeRecord, Evse, Tariff
+from csms.models import Tariff
+from ocpi_bridge.due import WAITING, Due, Key, pick, session_is_behind, untried
 from ocpi_bridge.emsp_client import Peer, Reply
 from ocpi_bridge.peers import peer
 from ocpi_bridge.push import enqueue
 from ocpi_bridge.telling import (
     ABOUT,
-    PATIENCE,
     Body,
     Fate,
     Message,
@@ -35,26 +35,9 @@ from ocpi_bridge.telling import (
 
 log = structlog.get_logger(__name__)
 
-LOOKED_AT = 50  # due rows of a partner among which the free ones are found
 LEASE = timedelta(seconds=15)  # longer than any call: after a crash, what was in flight is sent again
 SOON = timedelta(seconds=1)
 
-# Which modules go first, and who waits for the first attempt at them: a Tariff before the Location that refers to it, both
-# before the Sessions there (TA-05). What was tried and failed holds nobody up, and sessions and CDRs are held up for
-# PATIENCE_S at most: ten thousand locations of a slow partner do not come before its money.
-PATIENCE_S = 60
-URGENT = ("sessions", "cdrs")
-RANK = {"tariffs": 0, "locations": 1}
-WAITS_FOR = {
-    "locations": ("tariffs",),
-    "evses": ("tariffs",),
-    "sessions": ("tariffs", "locations"),
-    "cdrs": ("tariffs", "locations"),
-}
-
-WAITING = and_(Delivery.wanted > Delivery.told, Delivery.stopped.is_(None))
-
-Key = tuple[int, str, str]
 Step = Callable[[Connection], None]
 
 
@@ -66,17 +49,6 @@ class Render(Protocol):
     """
 
     def __call__(self, connection: Connection, module: str, object_id: str, /) -> Mapping[str, Any] | None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Due:
-    """`key` is of what must not be in flight twice: an EVSE is part of its location, a CDR follows its session."""
-
-    id: int
-    partner_id: int
-    module: str
-    object_id: str
-    key: Key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +85,7 @@ class Ledger:
         """Rows to deliver now, leased to us: of each partner at most `free(partner_id)`, none of what is in flight."""
         now = self._clock()
         with self._database.read() as connection:
-            picked = self._pick(connection, now, free, flying)
+            picked = pick(connection, now, free, flying)
         if not picked:
             return ()
         with self._database.write() as connection:
@@ -125,30 +97,6 @@ class Ledger:
             )
             ours = set(leased.scalars())
         return [due for due in picked if due.id in ours]
-
-    def _pick(
-        self, connection: Connection, now: datetime, free: Callable[[int], int], flying: Collection[Key]
-    ) -> list[Due]:
-        rows = connection.execute(_due(now)).all()
-        if not rows:
-            return []
-        untried = _untried(connection)
-        keys = _keys(connection, rows)
-        taken: set[Key] = set(flying)
-        left: dict[int, int] = {}
-        picked = []
-        for row in rows:
-            room = left.setdefault(row.partner_id, free(row.partner_id))
-            waits_for = () if row.rank < 0 else WAITS_FOR.get(row.module, ())
-            held = any((row.partner_id, module) in untried for module in waits_for)
-            key = keys[row.id]
-            if room > 0 and not held and key not in taken:
-                left[row.partner_id] = room - 1
-                taken.add(key)
-                picked.append(
-                    Due(id=row.id, partner_id=row.partner_id, module=row.module, object_id=row.object_id, key=key)
-                )
-        return picked
 
     # ---- what to say ------------------------------------------------------------------------------------------------
 
@@ -170,7 +118,7 @@ class Ledger:
         current = None if rendered is None else exact(rendered)
         if due.module == "evses":
             return self._evse_step(connection, due, row, partner, current)
-        if due.module == "cdrs" and _session_is_behind(connection, due):
+        if due.module == "cdrs" and session_is_behind(connection, due):
             return self._later(row, row.attempts)
         if current is None:
             return self._gone_step(connection, due, row, partner)
@@ -207,7 +155,7 @@ class Ledger:
             tariff = connection.execute(named.where(Tariff.id == int(due.object_id))).one_or_none()
         if tariff is None:
             return self._known(row)
-        if (due.partner_id, "locations") in _untried(connection):
+        if (due.partner_id, "locations") in untried(connection):
             return self._later(row, max(row.attempts, 1))
         body = {"country_code": tariff.country_code, "party_id": tariff.party_id, "id": tariff.tariff_id}
         return self._job(row, partner, Message(verb=Verb.DELETE, body=body, state=None, path=(tariff.tariff_id,)))
@@ -306,67 +254,3 @@ class Ledger:
 
 def _write(connection: Connection, delivery_id: int, values: Mapping[str, Any]) -> None:
     connection.execute(update(Delivery).where(Delivery.id == delivery_id).values(**values))
-
-
-# ---- queries --------------------------------------------------------------------------------------------------------
-
-
-def _untried(connection: Connection) -> set[tuple[int, str]]:
-    """(partner, module) of the modules that go first, where something was never tried yet."""
-    query = select(Delivery.partner_id, Delivery.module).where(
-        WAITING, Delivery.attempts == 0, Delivery.module.in_(RANK)
-    )
-    return {(row.partner_id, row.module) for row in connection.execute(query.distinct())}
-
-
-def _due(now: datetime) -> Any:
-    """The first due rows of every partner, in the order in which they should go; `rank` -1 has waited long enough."""
-    overdue = and_(Delivery.module.in_(URGENT), Delivery.next_attempt_at <= now - timedelta(seconds=PATIENCE_S))
-    first = [(Delivery.module == module, literal(place)) for module, place in RANK.items()]
-    rank: ColumnElement[int] = case((overdue, literal(-1)), *first, else_=literal(len(RANK)))
-    place = func.row_number().over(
-        partition_by=Delivery.partner_id, order_by=(rank, Delivery.next_attempt_at, Delivery.id)
-    )
-    due = (
-        select(
-            Delivery.id,
-            Delivery.partner_id,
-            Delivery.module,
-            Delivery.object_id,
-            rank.label("rank"),
-            place.label("place"),
-        )
-        .join(Partner, Partner.id == Delivery.partner_id)
-        .where(WAITING, Delivery.next_attempt_at <= now, Partner.state == PartnerState.REGISTERED)
-        .subquery()
-    )
-    return select(due).where(due.c.place <= LOOKED_AT).order_by(due.c.partner_id, due.c.place)
-
-
-def _keys(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, Key]:
-    evses = [int(row.object_id) for row in rows if row.module == "evses"]
-    cdrs = [row.object_id for row in rows if row.module == "cdrs"]
-    part_of: dict[tuple[str, str], tuple[str, str]] = {}
-    for evse, location in connection.execute(select(Evse.id, Evse.location).where(Evse.id.in_(evses))):
-        part_of["evses", str(evse)] = ("locations", str(location))
-    billed = select(ChargeRecord.id, ChargeRecord.transaction_id).where(ChargeRecord.id.in_(cdrs))
-    for record, transaction in connection.execute(billed):
-        part_of["cdrs", record] = ("sessions", transaction)
-    own = {row.id: (row.module, row.object_id) for row in rows}
-    return {row.id: (row.partner_id, *part_of.get(own[row.id], own[row.id])) for row in rows}
-
-
-def _session_is_behind(connection: Connection, due: Due) -> bool:
-    """A CDR goes after its session's final state, unless that was tried often enough."""
-    query = (
-        select(Delivery.id)
-        .join(ChargeRecord, ChargeRecord.transaction_id == Delivery.object_id)
-        .where(
-            ChargeRecord.id == due.object_id,
-            Delivery.partner_id == due.partner_id,
-            Delivery.module == "sessions",
-            WAITING,
-            Delivery.attempts < PATIENCE,
-        )
-    )
-    return connection.execute(query).first() is not None
