@@ -142,7 +142,7 @@ class Database:
             self.engine = _sqlite(url)
             beside = message_log or _beside(parsed.database)
             beside.parent.mkdir(parents=True, exist_ok=True)
-            self.log_engine = _sqlite(f"sqlite:///{beside}")
+            self.log_engine = _sqlite(f"sqlite:///{beside}", synchronous="NORMAL")  # no answer rests on the log
         else:
             self.engine = _postgres(parsed.set(drivername="postgresql+psycopg"))
             self.log_engine = self.engine
@@ -173,7 +173,7 @@ class Database:
                 with self.write() as connection:
                     return work(connection)
             except OperationalError as error:
-                if getattr(error.orig, "sqlstate", None) not in _VICTIM:
+                if not victim(error):
                     raise
         with self.write() as connection:
             return work(connection)
@@ -226,6 +226,11 @@ _AWAY = frozenset({"08", "53", "57"})  # classes: connection, resources, operato
 _SQLITE_AWAY = frozenset({"BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "CORRUPT", "NOTADB"})
 
 
+def victim(error: BaseException) -> bool:
+    """Whether PostgreSQL gave up this transaction for another's sake: it would succeed now."""
+    return isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) in _VICTIM
+
+
 def away(error: BaseException) -> bool:
     """Whether the database itself cannot be reached or written, so that no other statement would fare better now."""
     if isinstance(error, NoConnection):
@@ -247,7 +252,7 @@ def _beside(database: str | None) -> Path:
     return path.with_name(f"{path.stem}-messages{path.suffix or '.db'}")
 
 
-def _sqlite(url: str) -> Engine:
+def _sqlite(url: str, *, synchronous: str = "FULL") -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -262,7 +267,7 @@ def _sqlite(url: str) -> Engine:
         cursor = connection.cursor()
         for pragma in (
             "journal_mode=WAL",
-            "synchronous=FULL",
+            f"synchronous={synchronous}",
             "foreign_keys=ON",
             f"busy_timeout={SQLITE_BUSY_TIMEOUT_S * 1000}",
             "cache_size=-32000",

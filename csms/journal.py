@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from csms.database import Database
+from csms.database import Database, away, victim
 from csms.events import SCHEMA_VERSION
 from csms.models import DeadLetter, JournalCursor, JournalEntry
 
@@ -183,9 +183,16 @@ class Subscriber:
                 return passed
         except Exception:
             log.exception("journal_batch_failed", subscriber=self.name)
-            return self._one_by_one()
+        return self._one_by_one()
 
     def _one_by_one(self) -> int:
+        """The facts of a batch that failed, each in a transaction of its own."""
+        passed = 0
+        while passed < self._batch and self._one_alone():
+            passed += 1
+        return passed
+
+    def _one_alone(self) -> int:
         with self._database.write() as connection:
             passed, facts = self._take(connection, 1)
             if not facts:
@@ -194,6 +201,8 @@ class Subscriber:
                 with connection.begin_nested():
                     self._apply(connection, facts)
             except Exception as error:
+                if away(error) or victim(error):
+                    raise  # no fault of the fact's: it is read again
                 log.exception("journal_fact_failed", subscriber=self.name, position=facts[0].position)
                 self._bury(connection, facts[0], f"{type(error).__name__}: {error}"[:500])
         return 1
