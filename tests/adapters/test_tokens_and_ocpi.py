@@ -120,7 +120,7 @@ def test_null_in_a_patch_clears_an_optional_field(field):  # TK-04
         ({"party_id": "ABC", "last_updated": "2019-06-19T02:11:11Z"}, "party_id"),
     ],
 )
-def test_a_patch_that_may_not_be_is_refused(patch, field):  # TK-04, D39
+def test_a_patch_that_may_not_be_is_refused(patch, field):  # TK-04
     with pytest.raises(Unreadable) as error:
         patched(stored(), patch)
 

@@ -251,7 +251,7 @@ async def test_command_result_goes_to_the_given_url_unchanged() -> None:  # CM-0
         assert emsp.complaints == []
 
 
-async def test_response_url_at_a_private_address_is_refused() -> None:  # TR-35, X20
+async def test_response_url_at_a_private_address_is_refused() -> None:  # TR-35
     async with partner() as (_, client, peer):
         for url in ("http://10.0.0.1/result", "https://[::1]/", "https://169.254.169.254/", "nonsense"):
             reply = await client.post_result(peer, url, {"result": "ACCEPTED"})
@@ -354,7 +354,7 @@ async def test_good_entries_of_a_page_are_taken_although_others_are_bad() -> Non
     ],
 )
 async def test_misbehaviour_is_sorted_by_what_it_means_for_the_object(fault: Fault, expected: Delivery) -> None:
-    async with partner(timeout_s=0.5) as (emsp, client, peer):  # X20, XT-05, CD-04
+    async with partner(timeout_s=0.5) as (emsp, client, peer):  # XT-05, CD-04
         emsp.fault("cdrs", fault)
         reply = await client.post_cdr(peer, CDR)
         assert (reply.delivery, reply.ok) == (expected, expected is Delivery.CONFIRMED)

@@ -51,6 +51,6 @@ def test_an_endpoint_nobody_decided_about_stops_the_start(monkeypatch: pytest.Mo
         app()
 
 
-def test_nothing_describes_the_surface_to_strangers() -> None:  # D22
+def test_nothing_describes_the_surface_to_strangers() -> None:
     made = app()
     assert (made.docs_url, made.redoc_url, made.openapi_url, made.router.redirect_slashes) == (None, None, None, False)

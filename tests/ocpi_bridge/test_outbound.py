@@ -101,7 +101,7 @@ OK = fixed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Limit: 50\r\nSet-Cookie: 
         "https://[2001:db8::1]/",
     ],
 )
-async def test_address_off_the_public_internet_is_refused(url: str) -> None:  # TR-35, X20
+async def test_address_off_the_public_internet_is_refused(url: str) -> None:  # TR-35
     async with guard() as guarded:
         with pytest.raises(Refused, match="not on the public internet"):
             await guarded.request("GET", url, {})
@@ -207,7 +207,7 @@ def test_is_public(address: str, public: bool) -> None:
 # ---- how it may answer -----------------------------------------------------------------------------------------------
 
 
-async def test_redirect_is_an_answer_and_not_followed() -> None:  # X20
+async def test_redirect_is_an_answer_and_not_followed() -> None:  # XT-05
     async with partner(OK) as (elsewhere, port):
         move = f"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:{port}/\r\nContent-Length: 0\r\n\r\n".encode()
         async with partner(fixed(move)) as (_, first), guard(LOOPBACK) as guarded:
@@ -215,7 +215,7 @@ async def test_redirect_is_an_answer_and_not_followed() -> None:  # X20
     assert elsewhere.heads == []
 
 
-async def test_partner_that_hangs_is_left_at_the_deadline() -> None:  # X20
+async def test_partner_that_hangs_is_left_at_the_deadline() -> None:  # XT-05
     async def hang(_head: bytes, _writer: asyncio.StreamWriter) -> None:
         return
 
@@ -227,7 +227,7 @@ async def test_partner_that_hangs_is_left_at_the_deadline() -> None:  # X20
 
 
 @pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
-async def test_partner_that_drips_headers_or_body_is_left_at_the_deadline(part: bytes) -> None:  # X20
+async def test_partner_that_drips_headers_or_body_is_left_at_the_deadline(part: bytes) -> None:  # XT-05
     async def drip(_head: bytes, writer: asyncio.StreamWriter) -> None:
         for byte in part + b"HTTP/1.1 200 OK\r\n" + b"X" * 9000:
             writer.write(bytes([byte]))
@@ -241,7 +241,7 @@ async def test_partner_that_drips_headers_or_body_is_left_at_the_deadline(part: 
         assert asyncio.get_running_loop().time() - started < 3
 
 
-async def test_answer_of_300_mb_is_cut_at_the_cap() -> None:  # X20
+async def test_answer_of_300_mb_is_cut_at_the_cap() -> None:  # XT-05
     total = 300 * 2**20
     written = 0
 
@@ -264,7 +264,7 @@ async def test_answer_of_300_mb_is_cut_at_the_cap() -> None:  # X20
 @pytest.mark.parametrize(
     "data", [b"\x00\xff garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", b""]
 )
-async def test_garbage_and_broken_off_answers_are_unanswered(data: bytes) -> None:  # X20
+async def test_garbage_and_broken_off_answers_are_unanswered(data: bytes) -> None:  # XT-05
     async def answer(_head: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(data)
         await writer.drain()

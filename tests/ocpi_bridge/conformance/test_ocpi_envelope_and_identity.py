@@ -76,7 +76,7 @@ def test_unknown_token_is_403(anonymous: httpx.Client) -> None:  # TR-07
 
 
 @pytest.mark.parametrize("text", ["abcde", "token-c", "====", "dG9rZW4tYw", "/w==", "dG9r ZW4tYw=="])
-def test_bad_base64_is_success(anonymous: httpx.Client, text: str) -> None:  # TR-06, D12
+def test_bad_base64_is_success(anonymous: httpx.Client, text: str) -> None:  # TR-06
     assert code_of(anonymous.get("/versions", headers={"Authorization": f"Token {text}"}), 401) == 2000
 
 
@@ -166,12 +166,12 @@ def test_refusal_of_crud_reaches_the_partner(partner: httpx.Client, world: Any, 
     assert answer.json()["data"] == {"field": "location"}
 
 
-def test_documentation_open(anonymous: httpx.Client, partner: httpx.Client) -> None:  # D22
+def test_documentation_open(anonymous: httpx.Client, partner: httpx.Client) -> None:
     for path in ("/docs", "/redoc", "/openapi.json", "/ocpi/docs"):
         assert partner.get(path).status_code == 404
 
 
-def test_body_read_before_authentication(anonymous: httpx.Client, served: Any, world: Any) -> None:  # D21
+def test_body_read_before_authentication(anonymous: httpx.Client, served: Any, world: Any) -> None:
     """A stranger's 50 MB are refused while most of them are still unsent; a partner's are cut at the cap."""
 
     async def answered(headers: dict[str, str], length: str | None) -> tuple[int, int]:
@@ -202,7 +202,7 @@ def test_body_read_before_authentication(anonymous: httpx.Client, served: Any, w
     assert world.crud.calls == []
 
 
-def test_50_mb_to_a_plain_client_is_413(partner: httpx.Client) -> None:  # D21
+def test_50_mb_to_a_plain_client_is_413(partner: httpx.Client) -> None:
     assert code_of(partner.put(f"{CPO}/tokens/NL/TNM/1", content=b"x" * 50_000_000), 413) == 2000
     assert code_of(partner.get("/versions")) == 1000  # the connection still serves
 

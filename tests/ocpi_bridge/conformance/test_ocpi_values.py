@@ -87,7 +87,7 @@ def models() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", [*READ, "Credentials", "CredentialsRole", "BusinessDetails", "Image"])
-def test_models_of_what_we_read_are_the_specifications(name: str) -> None:  # D28, TY-06
+def test_models_of_what_we_read_are_the_specifications(name: str) -> None:  # TY-06
     table = json.loads(TABLES.read_text())["classes"][name]
     fields = models()[name].__fields__
     assert fields.keys() == table.keys()
