@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed
 
 from csms.models import ChargeRecord, MeterSampleRow, Transaction
 from tests.paths.charger import Charger, Lost, charging_point
-from tests.paths.partner import Emsp, Partner
+from tests.paths.partner import Emsp
 from tests.paths.records import Records, records_of
 from tests.paths.service import OWN_CARDS, PASSWORD, STATIONS, Service
 
@@ -17,63 +17,46 @@ DRIVER = "04CCCC01"
 STORM_AT_LEAST = 40  # answers to each charger before the crash
 
 
-async def roaming(service: Service, emsp: Emsp, name: str) -> Partner:
-    partner = await emsp.party(name, kind="C")
-    await partner.register(*await service.invite(name))
+async def test_a_session_lives_through_two_kills_and_its_bill_leaves_once(service: Service, emsp: Emsp) -> None:
+    partner = await emsp.party("NL-KIL", kind="C")
+    await partner.register(*await service.invite("Kill"))
     await partner.push(await partner.issue(DRIVER, listed=False))
-    return partner
-
-
-async def test_a_session_goes_on_after_a_kill_in_its_middle(service: Service, emsp: Emsp) -> None:
-    partner = await roaming(service, emsp, "NL-MID")
     began = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=9)
+
+    async def meter(charger: Charger, *minutes: int) -> None:
+        for minute in minutes:
+            await charger.meter(started.transaction_id, 1000 + 250 * minute, at=began + timedelta(minutes=minute))
+
+    async def finish(charger: Charger) -> None:
+        await charger.finish(started.transaction_id, 3000, at=began + timedelta(minutes=8), uid=DRIVER)
+
     async with charging_point(service.ocpp_url, "GENT-1", PASSWORD) as charger:
         await charger.boot()
         started = await charger.begin(DRIVER, at=began)
-        for minute in (2, 4):
-            await charger.meter(started.transaction_id, 1000 + 250 * minute, at=began + timedelta(minutes=minute))
+        await meter(charger, 2, 4)
         await partner.session("ACTIVE", kwh=1)  # what is on its way in a crash would leave again only 15 s later
         service.kill()
 
     await service.start()
     async with charging_point(service.ocpp_url, "GENT-1", PASSWORD) as charger:
-        # It does not know whether the last value arrived, and says it again.
-        for minute in (4, 6):
-            await charger.meter(started.transaction_id, 1000 + 250 * minute, at=began + timedelta(minutes=minute))
-        running = await partner.session("ACTIVE")
-        await charger.finish(started.transaction_id, 3000, at=began + timedelta(minutes=8), uid=DRIVER)
-
-    assert (await partner.session("COMPLETED"))["id"] == running["id"]
-    cdr = await partner.cdr()
-    assert (cdr["session_id"], cdr["total_energy"]) == (running["id"], 2)
-    assert await partner.list("cdrs") == [cdr]
-    assert len(await partner.list("sessions")) == 1
-    with records_of(service.database_url) as records:
-        assert records.rows(select(func.count()).select_from(MeterSampleRow)) == [(3,)]
-    await partner.is_content()
-
-
-async def test_a_bill_that_had_not_left_leaves_once_after_a_kill(service: Service, emsp: Emsp) -> None:
-    partner = await roaming(service, emsp, "NL-END")
-    began = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=9)
-    async with charging_point(service.ocpp_url, "GENT-1", PASSWORD) as charger:
-        await charger.boot()
-        started = await charger.begin(DRIVER, at=began)
-        await charger.meter(started.transaction_id, 2000, at=began + timedelta(minutes=4))
-        await partner.session("ACTIVE")
-        await partner.close()
-        await charger.finish(started.transaction_id, 3000, at=began + timedelta(minutes=8), uid=DRIVER)
+        await meter(charger, 4, 6)  # it does not know whether the last value arrived, and says it again
+        running = await partner.session("ACTIVE", kwh=1.5)
+        await partner.close()  # so that the bill surely has not left
+        await finish(charger)
         service.kill()
 
     await partner.close(False)
     assert await partner.requests("POST", "/cdrs") == []
     await service.start()
-    session = await partner.session("COMPLETED")
+    assert (await partner.session("COMPLETED"))["id"] == running["id"]
     cdr = await partner.cdr()
-    assert (cdr["session_id"], cdr["total_energy"]) == (session["id"], 2)
-    async with charging_point(service.ocpp_url, "GENT-1", PASSWORD) as charger:  # nor did it trust the answer it had
-        await charger.finish(started.transaction_id, 3000, at=began + timedelta(minutes=8), uid=DRIVER)
+    assert (cdr["session_id"], cdr["total_energy"]) == (running["id"], 2)
+    async with charging_point(service.ocpp_url, "GENT-1", PASSWORD) as charger:
+        await finish(charger)
     assert await partner.list("cdrs") == [cdr]
+    assert len(await partner.list("sessions")) == 1
+    with records_of(service.database_url) as records:
+        assert records.rows(select(func.count()).select_from(MeterSampleRow)) == [(3,)]
     assert len(await partner.requests("POST", "/cdrs")) == 1
     await partner.is_content()
 
