@@ -11,17 +11,28 @@ from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import Connection, DateTime, Dialect, Engine, Text, TypeDecorator, create_engine, event, text
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 T = TypeVar("T")
 
 # ---- types that keep what SQLite would lose -------------------------------------------------------------------------
+
+
+class _SqliteUtc(sqlite.DATETIME):
+    """The text that SQLAlchemy's own type writes, in a quarter of the time; each sample carries half a dozen."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        return lambda value: None if value is None else value.isoformat(" ", "microseconds")[:26]
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return lambda value: None if value is None else datetime.fromisoformat(f"{value}+00:00")
 
 
 class Utc(TypeDecorator[datetime]):
@@ -30,18 +41,20 @@ class Utc(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return _SqliteUtc()  # type: ignore[no-untyped-call]  # SQLAlchemy's own constructor
+        return dialect.type_descriptor(DateTime(timezone=True))
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
+        if value is None or value.tzinfo is UTC:
+            return value
         if value.tzinfo is None:
             raise ValueError("a naive datetime has no place in the database")
-        moment = value.astimezone(UTC)
-        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+        return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return value if value is None or value.tzinfo is UTC else value.astimezone(UTC)
 
 
 class Money(TypeDecorator[Decimal]):

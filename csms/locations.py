@@ -96,8 +96,9 @@ class Statuses:
         """Loads the EVSEs of the stations that report, and locks them and their sites, each in the order of ids."""
         self._batch = batch
         stations = sorted({event.station_id for event in events})
-        query = select(*_TOLD).where(Evse.station_id.in_(stations)).order_by(Evse.id).with_for_update()
-        rows = [dict(row._mapping) for row in batch.connection.execute(query)]
+        numbers = sorted({event.evse for event in events})
+        query = select(*_TOLD).where(Evse.station_id.in_(stations), Evse.evse.in_(numbers)).order_by(Evse.id)
+        rows = [dict(row._mapping) for row in batch.connection.execute(query.with_for_update())]
         self._evses = {(row["station_id"], row["evse"]): row for row in rows}
         sites = sorted({row["location_row"] for row in rows})
         locked = select(Location.id, Location.last_updated).where(Location.id.in_(sites)).order_by(Location.id)

@@ -52,10 +52,13 @@ def digest_of(station_id: str, transaction_ref: str | None, encoded: str) -> str
     return blake2b(f"{station_id}|{transaction_ref}|{encoded}".encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 
-def sample_row(
-    event: Event[Any], evse: int, samples: Sequence[MeterSample], encoded: str, digest: str
-) -> dict[str, Any]:
-    readings = register_readings(samples)
+def points_of(samples: Sequence[MeterSample]) -> Sequence[int]:
+    """What the register showed, in order."""
+    return [reading.energy_mwh for reading in register_readings(samples)]
+
+
+def sample_row(event: Event[Any], evse: int, points: Sequence[int], encoded: str, digest: str) -> dict[str, Any]:
+    """Of one frame; the caller adds whose it is."""
     return {
         "event_id": event.event_id,
         "received_at": event.received_at,
@@ -63,7 +66,7 @@ def sample_row(
         "evse": evse,
         "occurred_at": event.received_at,
         "digest": digest,
-        "energy_mwh": readings[-1].energy_mwh if readings else None,
+        "energy_mwh": points[-1] if points else None,
         "samples": encoded,
         "raw": event.raw,
     }
@@ -115,7 +118,8 @@ class Samples:
         transaction = self._find(event)
         late = transaction is not None and transaction["state"] == State.ENDED
         at = _believed(event, transaction)
-        row = sample_row(event, event.evse, event.samples, self._encoded[event.event_id], digest)
+        points = points_of(event.samples)
+        row = sample_row(event, event.evse, points, self._encoded[event.event_id], digest)
         transaction_id = transaction["id"] if transaction else None
         self._batch.insert(MeterSampleRow, row | {"occurred_at": at, "transaction_id": transaction_id, "late": late})
         if event.violations:
@@ -125,7 +129,7 @@ class Samples:
         if late:
             self._flag(transaction, Flag.LATE_SAMPLES, event)
         else:
-            self._advance(transaction, event, at)
+            self._advance(transaction, event, at, points)
         if event.violations:
             self._flag(transaction, Flag.SCHEMA_VIOLATION, event)
         return Ack()
@@ -140,11 +144,10 @@ class Samples:
             running = [t for t in running if t["state"] == State.ACTIVE]
         return max(running, key=lambda t: t["started_at"], default=None)
 
-    def _advance(self, transaction: dict[str, Any], event: MeterSampled, at: datetime) -> None:
+    def _advance(self, transaction: dict[str, Any], event: MeterSampled, at: datetime, points: Sequence[int]) -> None:
         """The running sum. An older sample than the newest counts when the end is reconciled, not here."""
         if transaction["last_sample_at"] is not None and at < transaction["last_sample_at"]:
             return
-        points = [reading.energy_mwh for reading in register_readings(event.samples)]
         last = transaction["meter_last_mwh"]
         energy = transaction["energy_mwh"] + delivered(points if last is None else [last, *points])
         power = latest_power_w(event.samples)

@@ -28,7 +28,7 @@ from csms.lifecycle import Flag, State, Trigger, cause_of, step
 from csms.locations import max_power_w, snapshot
 from csms.metering import Reading, Reconciled, reconcile, register_readings
 from csms.models import MeterSampleRow, RawEvent, RemoteRequest, Tap, Transaction
-from csms.samples import SAMPLES, digest_of, number_of, raw_row, sample_row
+from csms.samples import SAMPLES, digest_of, number_of, points_of, raw_row, sample_row
 from csms.standing import Consulted, Row_, Standing, dedup_key, hexed, lost_start_key, place_of
 from csms.tokens import masked, normalize
 
@@ -427,7 +427,7 @@ class Transactions:
         if event.samples:
             encoded = msgspec.json.encode(event.samples).decode()
             digest = digest_of(event.station_id, event.transaction_ref, encoded)
-            row = sample_row(event, transaction["evse"], event.samples, encoded, digest)
+            row = sample_row(event, transaction["evse"], points_of(event.samples), encoded, digest)
             self._batch.insert(MeterSampleRow, row | {"transaction_id": transaction["id"], "late": False})
 
     def _keep_raw(self, event: TransactionStarted | TransactionEnded, transaction_id: str) -> None:
