@@ -45,4 +45,4 @@ lock: ## pin everything again (needs uv on the path)
 	  --custom-compile-command "make lock" -o requirements.lock
 
 clean: ## remove what the other commands made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
