@@ -54,6 +54,12 @@ def imported(tree: ast.Module) -> Found:
             yield node.lineno, node.module or ""
 
 
+def called_on_asyncio(tree: ast.Module) -> Found:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "asyncio":
+            yield node.lineno, node.attr
+
+
 def where(
     look: Callable[[ast.Module], Found], pattern: str, *packages: str, allowed: tuple[str, ...] = ()
 ) -> list[str]:
@@ -93,6 +99,16 @@ def test_only_the_gateway_and_the_simulator_import_ocpp_or_websockets() -> None:
 
 def test_billing_knows_nothing_of_the_gateway() -> None:  # A12
     assert where(imported, r"^(csms\.gateway|csms\.bus|csms\.simulator|ocpp|websockets)\b", "csms/billing") == []
+
+
+def test_the_simulators_share_no_code_with_the_server() -> None:
+    ours = r"^(csms(?!\.simulator\b)|adapters|crud|ocpi_bridge(?!\.emsp_simulator\b))\b"
+    assert where(imported, ours, "csms/simulator", "ocpi_bridge/emsp_simulator") == []
+
+
+def test_nobody_waits_with_wait_for() -> None:
+    """On Python 3.11 it can swallow a cancellation, and a task that was asked to stop goes on."""
+    assert where(called_on_asyncio, r"^wait_for$", *PACKAGES) == []
 
 
 def test_roaming_uses_the_cores_words_only() -> None:  # K10

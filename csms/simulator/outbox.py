@@ -66,13 +66,15 @@ class Outbox:
         self.put(message)
         if self._line.is_set():
             try:
-                await asyncio.wait_for(message.moved.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await message.moved.wait()
             except TimeoutError:
                 pass
 
     async def drained(self, *, timeout_s: float) -> None:
         """Raises TimeoutError when messages are left."""
-        await asyncio.wait_for(self._emptied.wait(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await self._emptied.wait()
 
     async def run(self) -> None:
         while True:

@@ -186,14 +186,16 @@ async def _sample(charge_point: ChargePoint, transaction: Transaction, samples: 
 async def _remote_stop(transaction: Transaction, patience_s: float) -> None:
     if patience_s > 0:
         try:
-            await asyncio.wait_for(transaction.over.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await transaction.over.wait()
         except TimeoutError:
             return
 
 
 async def _asked(charge_point: ChargePoint, plan: Plan) -> RemoteStart:
     try:
-        return await asyncio.wait_for(charge_point.remote_starts.get(), plan.patience_s)
+        async with asyncio.timeout(plan.patience_s):
+            return await charge_point.remote_starts.get()
     except TimeoutError:
         raise Unserved(f"{charge_point.profile.station_id}: no RemoteStart came in {plan.patience_s:g} s") from None
 
