@@ -93,28 +93,55 @@ def _row(fact: Fact, at: datetime) -> dict[str, Any]:
     }
 
 
-class Wake:
-    """Tells waiting subscribers of this process that the journal grew; others poll. May be called from any thread."""
+class Listener:
+    """One who waits for the journal to grow, on the loop that made it."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._loop = asyncio.get_running_loop()
+        self._grown = asyncio.Event()
+        self._looked_at = self._loop.time()
 
-    def __call__(self) -> None:
-        """Called after a commit."""
+    def set(self) -> None:
+        """There is news. May be called from any thread."""
         try:
             here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             here = None
-        for loop, event in self._waiting:
-            if loop is here:
-                event.set()
-            elif not loop.is_closed():
-                loop.call_soon_threadsafe(event.set)
+        if here is self._loop:
+            self._grown.set()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._grown.set)
 
-    def listen(self) -> asyncio.Event:
-        event = asyncio.Event()
-        self._waiting.append((asyncio.get_running_loop(), event))
-        return event
+    async def news(self, *, poll_s: float, gather_s: float) -> None:
+        """Returns when there is news, after `poll_s` in any case, and never twice within `gather_s`: a rare fact is seen at
+        once, and under load one look serves many commits."""
+        try:
+            async with asyncio.timeout(poll_s):
+                await self._grown.wait()
+        except TimeoutError:
+            pass
+        too_early_s = self._looked_at + gather_s - self._loop.time()
+        if too_early_s > 0:
+            await asyncio.sleep(too_early_s)
+        self._grown.clear()
+        self._looked_at = self._loop.time()
+
+
+class Wake:
+    """Tells waiting subscribers of this process that the journal grew; others poll. May be called from any thread."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def __call__(self) -> None:
+        """Called after a commit."""
+        for listener in self._listeners:
+            listener.set()
+
+    def listen(self) -> Listener:
+        listener = Listener()
+        self._listeners.append(listener)
+        return listener
 
 
 Handler = Callable[[Connection, Sequence[Recorded]], None]
@@ -140,7 +167,7 @@ class Subscriber:
         then: Callable[[], None] = lambda: None,
         batch: int = 500,
         poll_s: float = 1.0,
-        gather_s: float = 0.05,
+        gather_s: float = 0.2,
     ) -> None:
         self.name = name
         self._database = database
@@ -154,23 +181,15 @@ class Subscriber:
         self._handled = False
 
     async def run(self) -> None:
-        """Reads until cancelled, what has gathered at a time: under load one look serves many commits. A database that is
-        away is an exception: the supervisor starts it again."""
+        """Reads until cancelled. A database that is away is an exception: the supervisor starts it again."""
         grown = self._wake.listen()
         while True:
-            grown.clear()
             self._handled = False
             taken = await asyncio.to_thread(self.catch_up)
             if self._handled:
                 self._then()
-            if taken == self._batch:
-                continue
-            try:
-                async with asyncio.timeout(self._poll_s):
-                    await grown.wait()
-                await asyncio.sleep(self._gather_s)
-            except TimeoutError:
-                pass
+            if taken < self._batch:
+                await grown.news(poll_s=self._poll_s, gather_s=self._gather_s)
 
     def catch_up(self) -> int:
         """Take one batch; returns how many facts it passed, its own and others'."""

@@ -21,7 +21,7 @@ from ocpi_bridge.peers import peer
 
 log = structlog.get_logger(__name__)
 
-GATHER_S = 0.02  # under load one look serves many changes
+GATHER_S = 0.1  # under load one look serves many changes
 
 # The remote control says TIMEOUT itself at the deadline; later than this, whoever waited for the charger is gone.
 ABANDONED_AFTER = timedelta(seconds=2)
@@ -68,15 +68,9 @@ class Callbacks:
         grown = self._wake.listen()
         async with asyncio.TaskGroup() as group:
             while True:
-                grown.clear()
                 for result in await asyncio.to_thread(self.take):
                     group.create_task(self._send(result))
-                try:
-                    async with asyncio.timeout(self._poll_s):
-                        await grown.wait()
-                    await asyncio.sleep(GATHER_S)
-                except TimeoutError:
-                    pass
+                await grown.news(poll_s=self._poll_s, gather_s=GATHER_S)
 
     def take(self) -> list[Result]:
         """The results that are known and not sent; they count as sent from here on."""
@@ -112,6 +106,12 @@ class Callbacks:
         return results
 
     async def _send(self, result: Result) -> None:
+        try:
+            await self._post(result)
+        except Exception:  # a result that cannot be sent must not take the others with it
+            log.exception("command_result_failed", request_id=result.request_id, partner=result.calling.name)
+
+    async def _post(self, result: Result) -> None:
         reply = await self._client.post_result(result.calling, result.response_url, result.body)
         if reply.delivery is Delivery.UNREACHABLE:
             await asyncio.sleep(self._retry_after_s)

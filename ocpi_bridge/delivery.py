@@ -10,7 +10,7 @@ import structlog
 
 from crud.partners import Partners
 from csms.database import Database
-from csms.journal import Wake
+from csms.journal import Listener, Wake
 from ocpi_bridge.due import Due, Key
 from ocpi_bridge.emsp_client import EmspClient, Peer, Reply
 from ocpi_bridge.ledger import Ledger, Render
@@ -20,7 +20,7 @@ __all__ = ["Deliveries", "Render"]
 
 log = structlog.get_logger(__name__)
 
-GATHER_S = 0.02  # under load one look serves many changes
+GATHER_S = 0.1  # under load one look serves many changes
 
 AT_ONCE = 4  # calls to one partner at a time
 
@@ -64,22 +64,16 @@ class Deliveries:
         grown = self._wake.listen()
         async with asyncio.TaskGroup() as group:
             while True:
-                grown.clear()
                 for due in await asyncio.to_thread(self._ledger.take, self._free, frozenset(self._flying)):
                     self._flying.add(due.key)
                     self._busy[due.partner_id] += 1
                     group.create_task(self._deliver(due, grown))
-                try:
-                    async with asyncio.timeout(self._poll_s):
-                        await grown.wait()
-                    await asyncio.sleep(GATHER_S)
-                except TimeoutError:
-                    pass
+                await grown.news(poll_s=self._poll_s, gather_s=GATHER_S)
 
     def _free(self, partner_id: int) -> int:
         return AT_ONCE - self._busy[partner_id]
 
-    async def _deliver(self, due: Due, done: asyncio.Event) -> None:
+    async def _deliver(self, due: Due, done: Listener) -> None:
         try:
             job = await asyncio.to_thread(self._ledger.prepare, due)
             if job is not None:
