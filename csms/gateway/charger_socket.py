@@ -26,6 +26,8 @@ except ImportError:  # a platform without the compiled part
 
 JSON_ONLY: Final = "This address speaks OCPP-J only: JSON over WebSocket. There is no SOAP here.\n"
 
+TLS_HELLO: Final = b"\x16\x03"  # how a charger begins that was told wss:// for a port of ws://
+
 _FORGOTTEN: Final = Request("", Headers())
 
 
@@ -127,6 +129,10 @@ class ChargerSocket(ServerConnection):
                 receiver.last_life = time.monotonic()
                 receiver.received(payload)
                 return
+        if self._unparsed == 0 and self.request is None and data.startswith(TLS_HELLO):
+            self._say_what_is_wrong(HTTPStatus.BAD_REQUEST, "TLS where plain ws is served")
+            self.transport.close()
+            return
         self._unparsed += len(data)
         super().data_received(data)
 
@@ -158,12 +164,14 @@ class ChargerSocket(ServerConnection):
             receiver.notify()
 
     def send_data(self) -> None:
-        if self.request is None and self.protocol.handshake_exc is not None:
+        if self.request is None:
             self._answer_what_is_not_a_handshake()
         super().send_data()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self.request is None:
+            self._answer_what_is_not_a_handshake()
         if self.receiver is not None:
             self.receiver.notify()
 
@@ -187,18 +195,24 @@ class ChargerSocket(ServerConnection):
         return True
 
     def _answer_what_is_not_a_handshake(self) -> None:
-        report, self._not_http = self._not_http, None
         exc = self.protocol.handshake_exc
         cause = exc.__cause__ if isinstance(exc, InvalidMessage) else None
-        if report is None or isinstance(cause, EOFError):  # said already, or a port that was only knocked at
-            return
+        if exc is None or (isinstance(cause, EOFError) and self._unparsed == 0):
+            return  # a port that was only knocked at
         if cause is None:
-            report(self, HTTPStatus.BAD_REQUEST, str(exc))  # the library has written an answer of its own
+            self._say_what_is_wrong(HTTPStatus.BAD_REQUEST, str(exc), answered=True)  # by the library
             return
         has_body = isinstance(cause, NotImplementedError) or "body" in str(cause)
-        status = HTTPStatus.METHOD_NOT_ALLOWED if has_body else HTTPStatus.BAD_REQUEST
-        report(self, status, str(cause)[:200])
-        self.transport.write(plain_response(self, status).serialize())
+        self._say_what_is_wrong(HTTPStatus.METHOD_NOT_ALLOWED if has_body else HTTPStatus.BAD_REQUEST, str(cause)[:200])
+
+    def _say_what_is_wrong(self, status: HTTPStatus, reason: str, *, answered: bool = False) -> None:
+        """Once for each socket: to the log, and to the other end while it listens."""
+        report, self._not_http = self._not_http, None
+        if report is None:
+            return
+        report(self, status, reason)
+        if not answered and not self.transport.is_closing():
+            self.transport.write(plain_response(self, status).serialize())
 
 
 def _masked_size(size: int) -> int:

@@ -16,6 +16,7 @@ Json: TypeAlias = Any  # what a JSON text may hold
 
 CALL, RESULT, ERROR = 2, 3, 4
 NO_ID = "-1"  # answers what had no readable id
+LONGEST_INTEGER = 400  # digits: more than the largest double has
 
 
 class ErrorCode(StrEnum):
@@ -126,7 +127,7 @@ def _result(message: list[Json], _faults: tuple[str, ...]) -> Frame:
 def _error(message: list[Json], _faults: tuple[str, ...]) -> Frame:
     if len(message) < 2 or isinstance(message[1], dict | list):
         return Unreadable("an answer without an id")
-    code, description = (str(part) for part in (*message[2:4], "", "")[:2])
+    code, description = ("" if isinstance(part, dict | list) else str(part) for part in (*message[2:4], "", "")[:2])
     return Error(message[1], code, description)
 
 
@@ -135,9 +136,14 @@ _READERS = {CALL: _call, RESULT: _result, ERROR: _error}
 
 def _loads_leniently(data: bytes | bytearray) -> Json:
     """What the strict parser refuses although it can be read: bare NaN and infinities (they become text, X17), raw control
-    characters in strings (D03), bytes that are not UTF-8, half surrogates, numbers beyond a double."""
-    text = data.decode("utf-8", "replace")
-    return _encodable(json.loads(text, strict=False, parse_constant=str))
+    characters in strings (D03), bytes that are not UTF-8, a byte order mark, half surrogates, numbers beyond a double."""
+    text = data.decode("utf-8-sig", "replace")
+    return _encodable(json.loads(text, strict=False, parse_constant=str, parse_int=_integer))
+
+
+def _integer(digits: str) -> int | str:
+    """One of thousands of digits stays text: Python refuses to convert it."""
+    return int(digits) if len(digits) <= LONGEST_INTEGER else digits
 
 
 def _encodable(value: Json) -> Json:

@@ -211,6 +211,7 @@ class Link:
                 self._answered(frame, text, now)
         except Exception:
             log.exception("frame_failed", station_id=self.station_id)  # ours to mend; the charger stays connected
+            self.record("in", "unreadable", "", "", _loggable(data), result="malformed", at=now)
 
     def _called(self, call: Call, text: str, now: datetime) -> None:
         try:

@@ -33,9 +33,12 @@ def text(value: Json) -> str | None:
     return None
 
 
-def any_text(value: Json) -> str:
+def any_text(value: Json) -> str | None:
     """Never cut; an object or a list becomes its JSON text."""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    try:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # nested deeper than orjson writes
+        return None
 
 
 def number(value: Json) -> int | float | None:

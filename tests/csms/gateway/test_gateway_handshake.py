@@ -119,6 +119,9 @@ async def test_soap_versions_are_told_that_this_is_json_only(rig: Rig, offer: st
         ("GET /ocpp/CP1 HTTP/1.1\r\nHost: x\r\n\r\n", "426"),
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "426"),
         ("\x16\x03\x01 noise\r\n\r\n", "400"),
+        ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "400"),
+        ("\n\n", "400"),
+        ("noise\n", "400"),
     ],
 )
 async def test_what_is_no_websocket_gets_an_answer_and_a_row_with_the_peer(
@@ -129,6 +132,15 @@ async def test_what_is_no_websocket_gets_an_answer_and_a_row_with_the_peer(
     assert "JSON" in answer
     (row,) = rig.frames.having(result="refused")
     assert "127.0.0.1" in row.text
+
+
+async def test_noise_that_breaks_off_leaves_a_row(rig: Rig) -> None:  # A06
+    _, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+    writer.write(b"GET /ocpp/CP1 HT")
+    writer.close()
+    await writer.wait_closed()
+    await until(lambda: rig.frames.having(result="refused"))
+    assert len(rig.frames.having(result="refused")) == 1
 
 
 async def test_a_port_that_is_only_knocked_at_leaves_no_trace(rig: Rig) -> None:  # X11

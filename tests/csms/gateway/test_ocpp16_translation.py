@@ -319,6 +319,16 @@ def test_an_object_where_data_is_text_is_kept_as_its_json(ocpp16: Ocpp16) -> Non
     assert event.data == '{"a":1}'
 
 
+def test_data_nested_deeper_than_can_be_written_is_left_out(ocpp16: Ocpp16) -> None:
+    nested: Any = 1
+    for _ in range(900):
+        nested = {"a": nested}
+    event = ocpp16.read(Call("1", "DataTransfer", {"vendorId": "v", "data": nested}), "CP1", NOW)
+    assert isinstance(event, events.VendorDataReceived)
+    assert (event.vendor_id, event.data) == ("v", None)
+    assert event.violations
+
+
 def test_violations_are_named_up_to_a_limit(ocpp16: Ocpp16) -> None:
     event = event_of(ocpp16, "MeterValues", meter(*({"value": number} for number in range(1000))))
     assert len(event.violations) == 20
