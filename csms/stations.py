@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, cast
@@ -34,10 +34,10 @@ from csms.lifecycle import State
 from csms.locations import touch_stations
 from csms.models import Station, StationBoot, Transaction
 from csms.passwords import hash_password
+from csms.strangers import STRANGERS_AT_MOST, Knocking, waiting
 
 log = structlog.get_logger(__name__)
 
-STRANGERS_AT_MOST = 100
 STRANGER_RETRY_S = 60
 SEEN_EVERY_S = 5.0
 VENDOR_DEFAULT_IDENTITY = re.compile(r"(CP|EVSE|CHARGER|TEST|CHARGEPOINT)?[-_]?0*1?", re.IGNORECASE)  # CP001, 0000, ...
@@ -113,7 +113,7 @@ class Boots:
         query = select(Station.__table__).where(Station.station_id.in_(ids)).order_by(Station.station_id)
         rows = batch.connection.execute(query.with_for_update())
         self._stations = {row.station_id: dict(row._mapping) for row in rows}
-        self._waiting = _strangers(batch.connection) if len(self._stations) < len(ids) else 0
+        self._waiting = waiting(batch.connection) if len(self._stations) < len(ids) else 0
         self._sockets = _open_sockets(batch.connection, [name for name in ids if name not in self._stations])
         active = select(Transaction.id, Transaction.station_id).where(
             Transaction.station_id.in_(ids), Transaction.state == State.ACTIVE
@@ -246,30 +246,40 @@ class Stations:
         self._database = database
         self._strangers_wait = strangers
         self._clock = clock
+        self._knocking = Knocking()
         self._seen: dict[str, datetime] = {}
         self._news: deque[News] = deque()
         self.on_news: Callable[[], None] = lambda: None
         self.on_opened: Callable[[ConnectionOpened], None] = lambda _: None
 
     async def credentials(self, station_id: str, /) -> StationCredentials:
-        return await asyncio.to_thread(self._credentials, station_id)
+        known = await asyncio.to_thread(self._look_up, station_id, self._knocking.names())
+        if isinstance(known, StationCredentials):
+            return known
+        waits, stored = known
+        now = asyncio.get_running_loop().time()
+        room = self._strangers_wait and self._knocking.let_in(station_id, now, waiting=waits, stored=stored)
+        return StationCredentials(admission=Admission.PENDING if room else Admission.UNKNOWN)
 
-    def _credentials(self, station_id: str) -> StationCredentials:
+    def _look_up(self, station_id: str, knocking: Collection[str]) -> StationCredentials | tuple[int, Collection[str]]:
+        """Of a stranger: how many wait for adoption, and who of `knocking` does by now."""
         with self._database.read() as connection:
             query = select(Station.admission, Station.password_hash).where(Station.station_id == station_id)
             found = connection.execute(query).one_or_none()
             if found is not None:
                 return StationCredentials(admission=Admission(found.admission), password_hash=found.password_hash)
-            room = self._strangers_wait and _strangers(connection) < STRANGERS_AT_MOST
-            return StationCredentials(admission=Admission.PENDING if room else Admission.UNKNOWN)
+            stored = connection.execute(select(Station.station_id).where(Station.station_id.in_(knocking))).scalars()
+            return waiting(connection), set(stored)
 
     def opened(self, connection: ConnectionOpened, /) -> None:
+        self._knocking.opened(connection.station_id)
         self._news.append(connection)
         self.on_opened(connection)
         self.on_news()
 
     def closed(self, connection: ConnectionClosed, /) -> None:
         self._seen.pop(connection.station_id, None)
+        self._knocking.closed(connection.station_id)
         self._news.append(connection)
         self.on_news()
 
@@ -422,11 +432,6 @@ def _open_sockets(connection: Connection, station_ids: Sequence[str]) -> dict[st
         .order_by(_CONNECTIONS.c.opened_at)
     )
     return {row.station_id: row.connection_id for row in connection.execute(query)}
-
-
-def _strangers(connection: Connection) -> int:
-    query = select(func.count()).select_from(Station).where(Station.admission == Admission.PENDING)
-    return int(connection.execute(query).scalar_one())
 
 
 # ---- what an operator does ------------------------------------------------------------------------------------------

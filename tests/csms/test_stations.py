@@ -12,7 +12,8 @@ from csms.database import Database
 from csms.events import RegistrationStatus
 from csms.models import Alert, Connection, JournalEntry, Station, StationBoot
 from csms.passwords import verify
-from csms.stations import STRANGERS_AT_MOST, Binding, UnknownStation, bind, last_gap
+from csms.stations import Binding, UnknownStation, bind, last_gap
+from csms.strangers import KNOCKED_FOR_S, STRANGERS_AT_MOST, Knocking
 from csms.watch import Watch
 from tests.csms.core_story import NOON, Story, told
 
@@ -179,6 +180,35 @@ async def test_the_strangers_who_may_wait_are_few(database: Database) -> None:
         assert [(r.status, r.close) for r in replies].count((REJECTED, True)) == 20
         assert len(story.rows(Station)) == STRANGERS_AT_MOST
         assert (await story.csms.stations.credentials("NEW-X")).admission is Admission.UNKNOWN
+
+
+async def test_strangers_that_never_say_what_they_are_are_few_too(database: Database) -> None:
+    async with told(database) as story:
+        door = story.csms.stations
+        names = [f"NEW-{n}" for n in range(STRANGERS_AT_MOST + 20)]
+        let_in = [name for name in names if (await door.credentials(name)).admission is Admission.PENDING]
+        assert len(let_in) == STRANGERS_AT_MOST
+        opened(story, "first", let_in[0])
+        assert (await door.credentials(let_in[0])).admission is Admission.PENDING  # one that comes back keeps its place
+        assert (await door.credentials("NEW-X")).admission is Admission.UNKNOWN
+        assert (await story.boot(let_in[1])).status is PENDING
+        assert (await door.credentials("NEW-X")).admission is Admission.UNKNOWN  # a place is counted once
+        closed(story, "first", let_in[0])
+        assert (await door.credentials("NEW-X")).admission is Admission.PENDING
+        opened(story, "known")
+        with database.write() as connection:
+            stations.provision(connection, "CP1", None, NOON)
+        assert (await door.credentials("CP1")).admission is Admission.KNOWN
+
+
+def test_a_handshake_that_no_socket_followed_gives_its_place_back() -> None:
+    knocking, waits = Knocking(), STRANGERS_AT_MOST - 2
+    assert knocking.let_in("STAYS", 0.0, waiting=waits, stored=())
+    assert knocking.let_in("GOES", 0.0, waiting=waits, stored=())
+    knocking.opened("STAYS")
+    assert not knocking.let_in("NEXT", KNOCKED_FOR_S / 2, waiting=waits, stored=())
+    assert knocking.let_in("NEXT", KNOCKED_FOR_S, waiting=waits, stored=())
+    assert set(knocking.names()) == {"STAYS", "NEXT"}
 
 
 async def test_where_strangers_are_refused_none_is_kept(database: Database) -> None:
