@@ -29,10 +29,13 @@ def migrate(url: str, *, message_log: Path | None = None) -> list[str]:
     database = Database(url, message_log=message_log)
     try:
         applied: list[str] = []
-        with database.write() as connection:
+        with database.write() as connection:  # held until both are done: nobody else comes in between
             _upgrade(connection, "main", applied)
-        with database.write_log() as connection:
-            _upgrade(connection, "message_log", applied)
+            if database.sqlite:
+                with database.write_log() as beside:
+                    _upgrade(beside, "message_log", applied)
+            else:
+                _upgrade(connection, "message_log", applied)
     finally:
         database.dispose()
     return applied
