@@ -1,4 +1,5 @@
-"""py_ocpi's Adapter, by its method names: what our crud returns is an OCPI object already, so each only gives it its form."""
+"""py_ocpi's Adapter, by its method names, for the modules that are served: what our crud returns is an OCPI object already,
+so each only gives it its form."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,12 +18,6 @@ class Adapter:
     def session_adapter(self, data: Data, version: object = None) -> Rendered:
         return _rendered(data)
 
-    def charging_preference_adapter(self, data: Data, version: object = None) -> Rendered:
-        return _rendered(data)
-
-    def credentials_adapter(self, data: Data, version: object = None) -> Rendered:
-        return _rendered(data)
-
     def cdr_adapter(self, data: Data, version: object = None) -> Rendered:
         return _rendered(data)
 
@@ -32,25 +27,7 @@ class Adapter:
     def command_response_adapter(self, data: Data, version: object = None) -> Rendered:
         return _rendered(data)
 
-    def command_result_adapter(self, data: Data, version: object = None) -> Rendered:
-        return _rendered(data)
-
     def token_adapter(self, data: Data, version: object = None) -> Rendered:
-        return _rendered(data)
-
-    def authorization_adapter(self, data: Data, version: object = None) -> Rendered:
-        return _rendered(data)
-
-    def hubclientinfo_adapter(self, data: Data, version: object = None) -> Rendered:
-        return _rendered(data)
-
-    def charging_profile_response_adapter(self, data: Data, version: object = None) -> Rendered:
-        return _rendered(data)
-
-    def active_charging_profile_result_adapter(self, data: Data, version: object = None) -> Rendered:
-        return _rendered(data)
-
-    def clear_profile_result_adapter(self, data: Data, version: object = None) -> Rendered:
         return _rendered(data)
 
 

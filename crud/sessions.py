@@ -8,7 +8,6 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 
 from adapters.rendered import Rendered
 from adapters.sessions import session_to_ocpi
-from crud.caller import Refusal
 from crud.pages import Listed, fetch, page_of
 from crud.scope import own
 from csms.billing.tariffs import Period, Price
@@ -31,10 +30,6 @@ class SessionsCrud:
 
     async def list(self, filters: dict[str, Any], **_: Any) -> Listed:
         return await asyncio.to_thread(self._list, filters)
-
-    async def update(self, data: Any, id: str, **_: Any) -> Rendered:
-        """Charging preferences: no EVSE of ours is capable of them (SE-31)."""
-        raise Refusal(404, 2001, "this EVSE takes no charging preferences")
 
     def current(self, connection: Connection, id: str) -> Rendered | None:
         """The Session of this transaction, as it is now; None when no partner may see it as one."""

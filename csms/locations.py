@@ -58,9 +58,6 @@ class Place:
     connector: Row[Any] | None
     tariff: Row[Any] | None
 
-    def max_power_w(self) -> int | None:
-        return None if self.connector is None else max_power_w(dict(self.connector._mapping))
-
 
 PHASES = {"AC_1_PHASE": 1, "AC_2_PHASE": 2, "AC_2_PHASE_SPLIT": 2, "AC_3_PHASE": 3, "DC": 1}
 

@@ -23,8 +23,6 @@ NO_SHOW_S = 30  # R03
 WIRE_TAG_LENGTH = 20  # what every OCPP version can carry (decision 2)
 GRACE_S = 10.0  # after its deadline a request without an outcome was lost with its process
 
-COMMAND = msgspec.json.Decoder(AnyCommand)
-
 STATE: dict[Outcome, str] = {
     Outcome.ACCEPTED: "accepted",
     Outcome.SCHEDULED: "accepted",

@@ -15,7 +15,7 @@ from csms.clock import SKEW_LIMIT, Gap, Judged, judge
 from csms.database import Database
 from csms.events import AuthorizationStatus, Event, IdTokenPresented, TransactionEnded, TransactionStarted
 from csms.lifecycle import OPEN_STATES, State
-from csms.locations import Place, places
+from csms.locations import places
 from csms.models import AuthorizationDecision, RemoteRequest, Station, Tap, Token, Transaction
 from csms.samples import number_of
 from csms.stations import last_gap
@@ -254,7 +254,3 @@ class Standing:
 
 def hexed(raw: str) -> str:
     return raw.encode("utf-8", "surrogatepass").hex()
-
-
-def place_of(standing: Standing, station_id: str, evse: int) -> Place | None:
-    return standing.places.get((station_id, evse))

@@ -29,7 +29,7 @@ from csms.locations import max_power_w, snapshot
 from csms.metering import Reading, Reconciled, reconcile, register_readings
 from csms.models import MeterSampleRow, RawEvent, RemoteRequest, Tap, Transaction
 from csms.samples import SAMPLES, digest_of, number_of, points_of, raw_row, sample_row
-from csms.standing import Consulted, Row_, Standing, dedup_key, hexed, lost_start_key, place_of
+from csms.standing import Consulted, Row_, Standing, dedup_key, hexed, lost_start_key
 from csms.tokens import masked, normalize
 
 LONGEST_ASSUMED = timedelta(days=7)  # how far back the samples of an end may date a start we never saw
@@ -167,7 +167,7 @@ class Transactions:
         dedup_epoch: int,
     ) -> Row_:
         batch, standing, token = self._batch, self._standing, decision.token
-        place = place_of(standing, event.station_id, event.evse)
+        place = standing.places.get((event.station_id, event.evse))
         state = step(None, Trigger.START_ACCEPTED if decision.accepted else Trigger.START_REFUSED)
         method = auth_method(decision, request)
         transaction = {

@@ -68,9 +68,6 @@ class EmspClient:
     async def get_version_details(self, url: str, token: str, raw: bool = False) -> Reply:
         return _single(await self._configure("GET", url, token, raw))
 
-    async def get_credentials(self, url: str, token: str, raw: bool = False) -> Reply:
-        return _single(await self._configure("GET", url, token, raw))
-
     async def post_credentials(self, url: str, token: str, body: Body, raw: bool = False) -> Reply:
         return _single(await self._configure("POST", url, token, raw, body))
 
@@ -84,12 +81,6 @@ class EmspClient:
 
     async def put_location(self, peer: Peer, location: Body) -> Reply:
         return await self._push(peer, "PUT", "locations", _owned(location), location)
-
-    async def patch_location(self, peer: Peer, location_id: str, changes: Body) -> Reply:
-        return await self._push(peer, "PATCH", "locations", (*peer.our_party, location_id), changes)
-
-    async def put_evse(self, peer: Peer, location_id: str, evse: Body) -> Reply:
-        return await self._push(peer, "PUT", "locations", (*peer.our_party, location_id, str(evse["uid"])), evse)
 
     async def patch_evse(self, peer: Peer, location_id: str, evse_uid: str, changes: Body) -> Reply:
         return await self._push(peer, "PATCH", "locations", (*peer.our_party, location_id, evse_uid), changes)

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from adapters.locations import evse_patch
 from adapters.sessions import session_patch
 from ocpi_bridge.emsp_client import Delivery, Reply
 from ocpi_bridge.emsp_wire import encode
@@ -90,7 +91,7 @@ def about_evse(current: Body, location: Body) -> Message | None:
         raise KeyError(current["uid"])
     if known == current:
         return None
-    changes = {name: current[name] for name in ("status", "last_updated")}
+    changes = evse_patch(current)
     if known | changes != current:
         raise KeyError(current["uid"])
     evses = [evse | changes if evse is known else evse for evse in location["evses"]]

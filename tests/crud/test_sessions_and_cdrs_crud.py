@@ -1,9 +1,6 @@
 from datetime import timedelta
 from decimal import Decimal
 
-import pytest
-
-from crud.caller import Refusal
 from crud.cdrs import CdrsCrud
 from crud.sessions import SessionsCrud
 from crud.tariffs import TariffsCrud
@@ -68,12 +65,6 @@ def test_a_session_is_read_by_its_id_for_push(database):
     assert found is not None
     assert found.dict()["total_cost"]["excl_vat"] == cost().total_excl_vat  # TC-28
     assert shown == [None, None, None]
-
-
-async def test_charging_preferences_are_refused(database):  # SE-31
-    with asked_by(), pytest.raises(Refusal) as refusal:
-        await sessions(database).update({"profile_type": "FAST"}, "mine-1")
-    assert (refusal.value.http_status, refusal.value.status_code) == (404, 2001)
 
 
 async def test_a_partner_sees_its_own_cdrs_with_the_tariff_of_the_start(database):  # CD-01, CD-13, TA-18
