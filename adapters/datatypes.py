@@ -24,6 +24,11 @@ def present(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None and value not in ("", [], {})}
 
 
+def printable(value: str) -> bool:
+    """On one line and without control characters (TY-05)."""
+    return _UNPRINTABLE.search(value) is None
+
+
 def text(value: Any, limit: int) -> str:
     """Printable, on one line, at most `limit` characters (TY-05, TY-06)."""
     return _UNPRINTABLE.sub(" ", str(value)).strip()[:limit].rstrip()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.datatypes import Unreadable, moment, optional_text, present, read_moment, text
+from adapters.datatypes import Unreadable, moment, optional_text, present, printable, read_moment, text
 from csms.tokens import TokenRecord, normalize
 
 TYPES = frozenset({"AD_HOC_USER", "APP_USER", "OTHER", "RFID"})
@@ -29,6 +29,7 @@ def token_from_ocpi(body: Mapping[str, Any], owner: int) -> TokenRecord:
     if not isinstance(body["valid"], bool):
         raise Unreadable("valid", "not true or false")
     language = body.get("language")
+    spoken = isinstance(language, str) and len(language) == 2 and printable(language)
     return TokenRecord(
         owner_id=owner,
         country_code=_exactly(body, "country_code", 2),
@@ -41,7 +42,7 @@ def token_from_ocpi(body: Mapping[str, Any], owner: int) -> TokenRecord:
         group_id=optional_text(body.get("group_id"), 255),
         valid=body["valid"],
         whitelist=_word_of(body, "whitelist", WHITELISTS),
-        language=language if isinstance(language, str) and len(language) == 2 else None,
+        language=language if spoken else None,
         details=_details(body),
         last_updated=read_moment(body["last_updated"], "last_updated"),
     )
@@ -104,13 +105,20 @@ def _details(body: Mapping[str, Any]) -> dict[str, Any]:
                 "contract_id": optional_text(contract.get("contract_id"), 64),
             }
         )
-    return present({"default_profile_type": profile if profile in PROFILES else None, "energy_contract": shaped})
+    return present(
+        {
+            "default_profile_type": profile if isinstance(profile, str) and profile in PROFILES else None,
+            "energy_contract": shaped,
+        }
+    )
 
 
 def _words(body: Mapping[str, Any], name: str, limit: int) -> str:
     value = body[name]
     if not isinstance(value, str) or len(value) > limit:
         raise Unreadable(name, f"not a text of at most {limit} characters")
+    if not printable(value):
+        raise Unreadable(name, "holds control characters")
     return value
 
 

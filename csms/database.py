@@ -271,6 +271,7 @@ def _sqlite(url: str, *, synchronous: str = "FULL") -> Engine:
         poolclass=QueuePool,
         pool_size=POOL_SIZE,
         max_overflow=32,
+        hide_parameters=True,
         connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_TIMEOUT_S},
     )
 
@@ -302,6 +303,7 @@ def _postgres(url: Any) -> Engine:
         max_overflow=32,
         pool_pre_ping=True,
         pool_recycle=1800,
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 10,
             "options": f"-c timezone=UTC -c idle_in_transaction_session_timeout={POSTGRES_IDLE_LIMIT_MS}",

@@ -92,8 +92,16 @@ def next_page(url: str, headers: Mapping[str, str]) -> str | None:
     """The URL of `rel="next"`, as the partner wrote it; None when there is no such link, or an empty one."""
     for target, parameters in LINK.findall(headers.get("link", "")):
         if target and re.search(r'rel\s*=\s*"?[^"]*\bnext\b', parameters, re.IGNORECASE):
-            return str(urljoin(url, target))
+            return absolute(url, target)
     return None
+
+
+def absolute(url: str, target: str) -> str:
+    """As it stands when it cannot be read: whoever calls it is refused, and nobody takes it for none."""
+    try:
+        return urljoin(url, target)
+    except ValueError:
+        return target
 
 
 def delivery(http_status: int, status_code: int | None) -> Delivery:
@@ -132,5 +140,5 @@ def read(response: Response, url: str, at: datetime) -> Reply:
         status_message=message,
         data=data,
         headers=response.headers,
-        location=urljoin(url, location) if location else None,
+        location=absolute(url, location) if location else None,
     )

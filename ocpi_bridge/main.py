@@ -39,7 +39,7 @@ from ocpi_bridge.callbacks import Callbacks
 from ocpi_bridge.delivery import Deliveries
 from ocpi_bridge.emsp_client import EmspClient
 from ocpi_bridge.ocpi_app import create_ocpi_app
-from ocpi_bridge.outbound import Guarded, OutboundPolicy, Refused
+from ocpi_bridge.outbound import Guarded, OutboundPolicy, Refused, Unreachable
 from ocpi_bridge.push import RULES as TOLD
 from ocpi_bridge.push import Push
 from ocpi_bridge.registration import OurRole, Registration, our_roles
@@ -215,7 +215,7 @@ class Service:
     async def _url_allowed(self, url: str) -> bool:
         try:
             await self._guarded.check(url)
-        except Refused:
+        except (Refused, Unreachable):
             return False
         return True
 

@@ -51,6 +51,8 @@ NOT_PUBLIC_V6 = tuple(
     )
 )
 ENDS_IN_A_NUMBER = re.compile(r"(?:^|\.)(?:\d+|0x[0-9a-f]*)$", re.IGNORECASE)
+# What the resolver takes: it raises no OSError for an empty or long label.
+NAME = re.compile(r"(?=.{1,254}$)[^.]{1,63}(?:\.[^.]{1,63})*\.?")
 CONNECT_ATTEMPTS = 4  # addresses of one name that are tried; all are checked
 KEEPALIVE_S = 4.0  # below the 5 s after which many servers close an idle connection under our request
 
@@ -106,6 +108,7 @@ class OutboundPolicy:
         """The parsed URL, when nothing in its text forbids it; the addresses of its name are checked on connecting."""
         try:
             parsed = httpx.URL(url)
+            _ = parsed.host  # reads punycode, which may be none: a partner's domain may hold any label
         except (httpx.InvalidURL, TypeError, ValueError):
             raise Refused("The URL cannot be read.") from None
         host = parsed.raw_host.decode("ascii")
@@ -122,6 +125,8 @@ class OutboundPolicy:
             self.check_addresses(parsed.scheme, host, [host])
         elif ENDS_IN_A_NUMBER.search(_plain(host)):
             raise Refused(f"{host} is an address written in a misleading way.")
+        elif not NAME.fullmatch(host):
+            raise Refused(f"{host[:255]} is no host name.")
         elif parsed.scheme == "http" and not (self._networks or self._allows_host(host)):
             raise Refused(f"{host} is called over https only.")
         return parsed

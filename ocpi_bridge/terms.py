@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from adapters.datatypes import Unreadable, present, text
+from adapters.datatypes import Unreadable, present, printable, text
 
 VERSION = "2.2.1"
 
@@ -37,7 +37,7 @@ def read_credentials(body: Any) -> tuple[str, str, list[dict[str, Any]]]:
     token, url, roles = body.get("token"), body.get("url"), body.get("roles")
     if not isinstance(token, str) or not TOKEN.fullmatch(token):
         raise Unreadable("token", "not 1 to 64 printable characters without spaces")
-    if not isinstance(url, str) or not 0 < len(url) <= 2048:
+    if not isinstance(url, str) or not 0 < len(url) <= 2048 or not printable(url):
         raise Unreadable("url", "not a URL")
     if not isinstance(roles, list) or not roles:
         raise Unreadable("roles", "at least one is needed")

@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy import text
+from starlette.routing import Route
 
 from csms.database import Database
 from csms.metrics import Metrics
@@ -19,7 +20,7 @@ READY_WITHIN_S = 3.0
 
 def create_app(ocpi: FastAPI, *, database: Database, metrics: Metrics, listening: Callable[[], bool]) -> FastAPI:
     """`listening`: whether chargers are served."""
-    app = FastAPI(title="roambridge", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="roambridge", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
 
     def reach_database() -> None:
         with database.read() as connection:
@@ -45,6 +46,7 @@ def create_app(ocpi: FastAPI, *, database: Database, metrics: Metrics, listening
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     app.mount("/ocpi", ocpi)
+    app.router.routes.append(Route("/ocpi", ocpi))  # the mount alone would redirect its own bare address (TR-31)
     return app
 
 

@@ -131,6 +131,11 @@ async def test_address_in_disguise_is_refused_even_where_the_address_is_allowed(
         ("https://example.com\\@127.0.0.1/", "user name"),
         ("https://example.com:0/", "no port"),
         ("https://exa\nmple.com/", "cannot be read"),
+        ("https://a..b/", "no host name"),
+        ("https://.example/", "no host name"),
+        (f"https://{'a' * 64}.example/", "no host name"),
+        (f"https://{'abc.' * 70}example/", "no host name"),
+        ("https://xn--a.example/", "cannot be read"),
         ("https://１２７.0.0.1/", "cannot be read"),
     ],
 )
