@@ -1,7 +1,8 @@
 """The journal: written in the transaction that made the fact true, read by each subscriber at its own pace."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -135,13 +136,18 @@ class Wake:
 
     def __call__(self) -> None:
         """Called after a commit."""
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener.set()
 
-    def listen(self) -> Listener:
+    @contextmanager
+    def listening(self) -> Iterator[Listener]:
+        """Somebody who listens until the end of the block: a subscriber that is started again listens anew."""
         listener = Listener()
         self._listeners.append(listener)
-        return listener
+        try:
+            yield listener
+        finally:
+            self._listeners.remove(listener)
 
 
 Handler = Callable[[Connection, Sequence[Recorded]], None]
@@ -182,14 +188,14 @@ class Subscriber:
 
     async def run(self) -> None:
         """Reads until cancelled. A database that is away is an exception: the supervisor starts it again."""
-        grown = self._wake.listen()
-        while True:
-            self._handled = False
-            taken = await asyncio.to_thread(self.catch_up)
-            if self._handled:
-                self._then()
-            if taken < self._batch:
-                await grown.news(poll_s=self._poll_s, gather_s=self._gather_s)
+        with self._wake.listening() as grown:
+            while True:
+                self._handled = False
+                taken = await asyncio.to_thread(self.catch_up)
+                if self._handled:
+                    self._then()
+                if taken < self._batch:
+                    await grown.news(poll_s=self._poll_s, gather_s=self._gather_s)
 
     def catch_up(self) -> int:
         """Take one batch; returns how many facts it passed, its own and others'."""

@@ -64,9 +64,19 @@ class Callbacks:
         self._retry_after_s = retry_after_s
 
     async def run(self) -> None:
-        """Sends until cancelled; woken by the journal, and polling for what another process asked."""
-        grown = self._wake.listen()
+        """Sends until cancelled; woken by the journal, and polling for what another process asked. A database that is away
+        is an exception, raised when what was taken before has been sent."""
+        away: Exception | None = None
         async with asyncio.TaskGroup() as group:
+            try:
+                await self._send_all(group)
+            except Exception as error:  # the group would cancel results that count as sent already
+                away = error
+        if away is not None:
+            raise away
+
+    async def _send_all(self, group: asyncio.TaskGroup) -> None:
+        with self._wake.listening() as grown:
             while True:
                 for result in await asyncio.to_thread(self.take):
                     group.create_task(self._send(result))

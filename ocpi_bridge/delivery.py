@@ -61,14 +61,14 @@ class Deliveries:
 
     async def run(self) -> None:
         """Sends until cancelled. A partner that hangs holds up its own calls only."""
-        grown = self._wake.listen()
-        async with asyncio.TaskGroup() as group:
-            while True:
-                for due in await asyncio.to_thread(self._ledger.take, self._free, frozenset(self._flying)):
-                    self._flying.add(due.key)
-                    self._busy[due.partner_id] += 1
-                    group.create_task(self._deliver(due, grown))
-                await grown.news(poll_s=self._poll_s, gather_s=GATHER_S)
+        with self._wake.listening() as grown:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    for due in await asyncio.to_thread(self._ledger.take, self._free, frozenset(self._flying)):
+                        self._flying.add(due.key)
+                        self._busy[due.partner_id] += 1
+                        group.create_task(self._deliver(due, grown))
+                    await grown.news(poll_s=self._poll_s, gather_s=GATHER_S)
 
     def _free(self, partner_id: int) -> int:
         return AT_ONCE - self._busy[partner_id]

@@ -10,7 +10,7 @@ from crud.commands import CommandsCrud
 from crud.models import CommandCallback
 from csms.bus import Send
 from csms.commands import Answer, Outcome, StartRemotely, StopRemotely, UnlockConnector
-from csms.journal import Wake
+from csms.journal import Listener
 from csms.models import Evse, RemoteRequest, Station, Token
 from csms.remote import RemoteControl
 from tests.adapters.field_tables import problems, vector
@@ -48,9 +48,8 @@ class Desk:
         self.database = database
         self.stations = Stations()
         send: Send = self.stations.send
-        wake = Wake()
-        self.settled = wake.listen()
-        self.remote = RemoteControl(database, send=send, wake=wake, clock=self.now)
+        self.settled = Listener()
+        self.remote = RemoteControl(database, send=send, wake=self.settled.set, clock=self.now)
         commands = CommandsCrud(database, self.remote, url_allowed=self.url_allowed, clock=self.now)
         self.crud = Crud({"commands": commands})
 
@@ -69,11 +68,10 @@ class Desk:
 
     async def sent(self):
         """The commands that reached a station, after each has its outcome."""
-        while True:
-            self.settled.clear()
-            if all(request.outcome for request in self.requests):
-                return [command for command, _ in self.stations.got]
-            await asyncio.wait_for(self.settled.wait(), 10)
+        async with asyncio.timeout(10):
+            while not all(request.outcome for request in self.requests):
+                await self.settled.news(poll_s=10, gather_s=0)
+        return [command for command, _ in self.stations.got]
 
     def _rows(self, query):
         with self.database.read() as connection:

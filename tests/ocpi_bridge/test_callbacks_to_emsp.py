@@ -13,7 +13,7 @@ from crud.models import CommandCallback
 from csms.commands import Outcome
 from csms.database import Database
 from csms.models import RemoteRequest
-from ocpi_bridge.callbacks import Callbacks
+from ocpi_bridge.callbacks import Callbacks, Result
 from ocpi_bridge.emsp_simulator import EmspSimulator, Fault
 from tests.ocpi_bridge.roaming_world import PARTY, World, running, until, world_of
 
@@ -215,3 +215,43 @@ async def test_a_partner_that_left_gets_no_result(world: World, emsp: EmspSimula
     assert callbacks(world).take() == []
     assert callbacks(world).take() == []
     assert emsp.requests == []
+
+
+class OnceOnly(Callbacks):
+    """After its first look that found something the database is away."""
+
+    found = False
+
+    def take(self) -> list[Result]:
+        if self.found:
+            raise OSError("the database is away")
+        results = super().take()
+        self.found = bool(results)
+        return results
+
+
+@only_sqlite
+async def test_what_counts_as_sent_leaves_although_the_database_goes_away(world: World, emsp: EmspSimulator) -> None:
+    uid = commanded(world, emsp, world.trust(emsp))
+    answered(world, uid, Outcome.ACCEPTED)
+    sending = OnceOnly(
+        world.database,
+        world.partners,
+        world.client,
+        wake=world.wake,
+        clock=world.clock,
+        poll_s=0.01,
+        retry_after_s=0.01,
+    )
+    post = world.client.post_result
+
+    async def slowly(peer: Any, url: str, body: Any) -> Any:
+        await until(lambda: sending.found)
+        await asyncio.sleep(0.1)  # longer than until the next look
+        return await post(peer, url, body)
+
+    world.client.post_result = slowly  # type: ignore[method-assign]
+    async with asyncio.timeout(TIMEOUT_S):
+        with pytest.raises(OSError, match="the database is away"):
+            await sending.run()
+    assert emsp.command_results[uid] == {"result": "ACCEPTED"}
