@@ -33,6 +33,7 @@ from csms.standing import Consulted, Row_, Standing, dedup_key, hexed, lost_star
 from csms.tokens import masked, normalize
 
 LONGEST_ASSUMED = timedelta(days=7)  # how far back the samples of an end may date a start we never saw
+FINDINGS_AT_MOST = 50  # of one transaction, whatever its charger goes on saying
 
 
 class Taps:
@@ -134,9 +135,12 @@ class Transactions:
         return StartReply(transaction_id=transaction["number"], authorization=reply)
 
     def _is_new_session(self, event: TransactionStarted, former: Row_) -> bool:
-        """T4's tie-break: clock and register both begin again after a boot, and the former session delivered and ended."""
+        """T4's tie-break: clock and register both begin again after a boot, and the former session delivered and ended.
+        Without a readable time the key says too little to call what follows an end a repeat."""
+        if former["state"] != State.ENDED:
+            return False
         later_boot = self._standing.epoch(event.station_id) > former["boot_epoch"]
-        return bool(later_boot and former["state"] == State.ENDED and former["energy_mwh"] > 0)
+        return event.occurred_at is None or bool(later_boot and former["energy_mwh"] > 0)
 
     @staticmethod
     def _start_flags(event: TransactionStarted, judged: Judged, consulted: Consulted, reused: bool) -> set[Flag]:
@@ -242,12 +246,24 @@ class Transactions:
             self._end_unseen(event)
         elif transaction["state"] != State.ENDED:
             self._close(event, transaction, stop_flags)
-        elif transaction["end_event_id"] is None:  # given up before: the bill is in review, the late word is evidence
-            word = f"late_end:{event.meter_stop_mwh}@{event.occurred_at or event.received_at:%Y-%m-%dT%H:%M:%SZ}"
-            changes = {"findings": [*transaction["findings"], word], "end_event_id": event.event_id}
-            transaction |= changes
-            self._batch.update(Transaction, "id", transaction["id"], changes)
+        else:
+            self._note_late_end(event, transaction)
         return EndReply(authorization=reply)
+
+    def _note_late_end(self, event: TransactionEnded, transaction: Row_) -> None:
+        """It was given up before, or ended by a word that was not its own: what is billed stands or is in review, the late
+        word is evidence. A repeat says nothing new."""
+        findings, said = transaction["findings"], (event.meter_stop_mwh, event.occurred_at)
+        at = "-" if event.occurred_at is None else f"{event.occurred_at:%Y-%m-%dT%H:%M:%SZ}"
+        word = f"late_end:{event.meter_stop_mwh}@{at}"
+        ended = transaction["end_event_id"] is not None
+        if ended and said == (transaction["meter_stop_mwh"], transaction["ended_claimed_at"]):
+            return
+        if word in findings or len(findings) >= FINDINGS_AT_MOST:
+            return
+        changes = {"findings": [*findings, word], "end_event_id": event.event_id}
+        transaction |= changes
+        self._batch.update(Transaction, "id", transaction["id"], changes)
 
     def _match(self, event: TransactionEnded) -> Row_ | None:
         """What this end has ended before; else by its number at this very station; else the one that still runs there and
@@ -259,7 +275,7 @@ class Transactions:
                 return transaction
         if ended := self._ended_by(event):
             return ended
-        key, judged = normalize(event.id_token or ""), self._standing.judge(event)
+        judged = self._standing.judge(event)
         candidates = [
             t
             for t in self._standing.running_at(event.station_id)
@@ -270,8 +286,10 @@ class Transactions:
                 or t["meter_start_mwh"] <= event.meter_stop_mwh
             )
         ]
-        fitting = [t for t in candidates if key and t["id_token_key"] == key] or candidates
-        return fitting[0] if fitting else None
+        fitting = [t for t in candidates if event.id_token and self._is_of_card(event.id_token, t)]
+        if not fitting and self._standing.cards.get(normalize(event.id_token or "")):
+            return None  # a card that started none of these: theirs is yet to come
+        return next(iter(fitting or candidates), None)
 
     def _ended_by(self, event: TransactionEnded) -> Row_ | None:
         """An end without a number of ours is known again by its time and meter: sent twice, it must not end the next
@@ -396,23 +414,28 @@ class Transactions:
         the start was lost, any card we know may have been its own."""
         if event.id_token is None:
             return None, set()
-        key = normalize(event.id_token)
-        cards = self._standing.cards.get(key, ())
         choice = self._standing.choose(event.id_token)
-        if transaction is None or Flag.MISSING_START in transaction["flags"]:
+        if not self._standing.known(event.station_id):
+            accepted = False  # a stranger learns nothing of our cards
+        elif transaction is None or Flag.MISSING_START in transaction["flags"]:
             accepted = choice.token is not None
         else:
-            accepted = (
-                key == transaction["id_token_key"]
-                or any(card.id == transaction["token_id"] for card in cards)
-                or self._same_group(choice.token, transaction)
-            )
+            accepted = self._is_of_card(event.id_token, transaction)
         status = AuthorizationStatus.ACCEPTED if accepted else AuthorizationStatus.INVALID
         decision = Decision(status=status, reason="may_stop" if accepted else "foreign", token=choice.token)
         if transaction is None or transaction["end_event_id"] is None:  # a repeat is answered, and leaves no trace
             self._standing.log_decision(event, "stop", decision, None)
         flags = set() if accepted or transaction is None else {Flag.FOREIGN_STOP_TOKEN}
         return decision.reply(now=event.received_at), flags
+
+    def _is_of_card(self, id_token: str, transaction: Row_) -> bool:
+        """The card that started it, under whichever uid, or one of its group."""
+        key = normalize(id_token)
+        return (
+            key == transaction["id_token_key"]
+            or any(card.id == transaction["token_id"] for card in self._standing.cards.get(key, ()))
+            or self._same_group(self._standing.choose(id_token).token, transaction)
+        )
 
     @staticmethod
     def _same_group(card: Any, transaction: Row_) -> bool:

@@ -163,13 +163,14 @@ async def test_a_same_key_after_a_reboot_is_a_new_session_when_the_former_delive
         story.site("CP1")
         story.card()
         await story.boot()
-        first = await story.start(meter=0, at=None)
+        at = NOON.replace(year=2018)  # its clock begins again with each boot
+        first = await story.start(meter=0, at=at)
         story.pass_time(minutes=30)
-        await story.end(first.transaction_id, 3_000_000, at=None)
-        again = await story.start(meter=0, at=None)
+        await story.end(first.transaction_id, 3_000_000, at=at)
+        again = await story.start(meter=0, at=at)
         assert again.transaction_id == first.transaction_id
         await story.boot()
-        anew = await story.start(meter=0, at=None)
+        anew = await story.start(meter=0, at=at)
         assert anew.transaction_id != first.transaction_id
         assert "repeated_key" in story.transactions()[1].flags
 
