@@ -90,12 +90,20 @@ class TokenSync:
                         waits[partner.id] = wait if failed else timedelta(0)
                     asked = partner.tokens_pulled_at is None and not waits.get(partner.id)
                     if asked or due.get(partner.id, self._clock()) <= self._clock():
-                        running[partner.id] = group.create_task(self.pull(partner.id))
+                        running[partner.id] = group.create_task(self._pull_apart(partner.id))
                 try:
                     async with asyncio.timeout(self._poll_s):
                         await self._woken.wait()
                 except TimeoutError:
                     pass
+
+    async def _pull_apart(self, partner_id: int) -> Pulled:
+        """A failure of ours over one partner's list is tried again like one of theirs, and is nobody else's."""
+        try:
+            return await self.pull(partner_id)
+        except Exception as error:
+            log.exception("token_pull_failed", partner_id=partner_id)
+            return Pulled(failure=type(error).__name__)
 
     async def pull(self, partner_id: int, *, full: bool = False) -> Pulled:
         """Read the partner's list now. Without `full` only what changed since the last full pull, when that was lately.

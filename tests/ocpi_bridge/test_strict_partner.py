@@ -17,7 +17,7 @@ from ocpi_bridge.emsp_wire import next_page, read
 from ocpi_bridge.main import Service
 from ocpi_bridge.outbound import Guarded, OutboundPolicy, Response
 from ocpi_bridge.settings import load
-from ocpi_bridge.token_sync import TokenSync
+from ocpi_bridge.token_sync import Pulled, TokenSync
 from tests.ocpi_bridge.conftest import Cli
 from tests.ocpi_bridge.roaming_world import NOON, World, running, until, world_of
 
@@ -129,6 +129,24 @@ async def test_no_partner_keeps_another_from_being_pulled(world: World) -> None:
         async with running(sync.run()):
             await until(lambda: uids(world) == {"ODD", "FINE"})
         assert world.partner("lost").tokens_pulled_at is None
+
+
+class Broken(TokenSync):
+    """We fail over the first partner's list, in a way that nobody thought of."""
+
+    async def pull(self, partner_id: int, *, full: bool = False) -> Pulled:
+        if partner_id == 1:
+            raise RuntimeError("unthought of")
+        return await super().pull(partner_id, full=full)
+
+
+async def test_a_failure_of_ours_over_one_list_is_nobody_elses(world: World) -> None:  # TK-20
+    async with EmspSimulator(party=("NL", "ONE")) as first, EmspSimulator() as second:
+        second.issue_token("FINE", last_updated=AT)
+        assert [world.trust(first, "first"), world.trust(second, "second")] == [1, 2]
+        sync = Broken(world.database, world.partners, world.client, clock=world.clock, poll_s=0.02)
+        async with running(sync.run()):
+            await until(lambda: uids(world) == {"FINE"})
 
 
 def uids(world: World) -> set[str]:
