@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -135,6 +136,7 @@ def _current_transaction_on_sqlite(*_: Any, **__: Any) -> str:
 SQLITE_BUSY_TIMEOUT_S = 20
 POSTGRES_IDLE_LIMIT_MS = 60_000  # a forgotten open transaction would stall every journal cursor
 POOL_SIZE = 8
+DISPOSE_LIMIT_S = 5.0
 DEADLOCKS_AT_MOST = 4
 
 
@@ -229,9 +231,21 @@ class Database:
         return [int(number) for (number,) in rows]
 
     def dispose(self) -> None:
+        """Closes what is open. A thread that still works for somebody who was cancelled is waited for: a connection that
+        is out of the pool would stay open."""
+        until = time.monotonic() + DISPOSE_LIMIT_S
+        while self._in_use() and time.monotonic() < until:
+            time.sleep(0.01)
         self.engine.dispose()
         if self.log_engine is not self.engine:
             self.log_engine.dispose()
+
+    def _in_use(self) -> bool:
+        return _out(self.engine) > 0 or _out(self.log_engine) > 0
+
+
+def _out(engine: Engine) -> int:
+    return engine.pool.checkedout() if isinstance(engine.pool, QueuePool) else 0
 
 
 _VICTIM = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failure

@@ -12,7 +12,8 @@ from csms.batch import Batch
 from csms.clock import SKEW_LIMIT, skew_s
 from csms.events import Ack, ConnectorStatus, ConnectorStatusReported
 from csms.journal import Fact, FactType
-from csms.models import Connector, Evse, Location, Station, Tariff
+from csms.lifecycle import PARKED, State
+from csms.models import Connector, Evse, Location, Station, Tariff, Transaction
 
 
 class Availability(StrEnum):
@@ -100,11 +101,21 @@ class Statuses:
         sites = sorted({row["location_row"] for row in rows})
         locked = select(Location.id, Location.last_updated).where(Location.id.in_(sites)).order_by(Location.id)
         self._sites = {row.id: row.last_updated for row in batch.connection.execute(locked.with_for_update())}
+        pausing = sorted({event.station_id for event in events if event.status is ConnectorStatus.SUSPENDED_EV})
+        self._running = self._charging_at(pausing) if pausing else {}
+
+    def _charging_at(self, stations: Sequence[str]) -> dict[tuple[str, int], Row[Any]]:
+        query = select(Transaction.id, Transaction.station_id, Transaction.evse, Transaction.findings).where(
+            Transaction.station_id.in_(stations), Transaction.state == State.ACTIVE.value
+        )
+        rows = self._batch.connection.execute(query.order_by(Transaction.id).with_for_update())
+        return {(row.station_id, row.evse): row for row in rows}
 
     def status(self, event: ConnectorStatusReported) -> Ack:
         """C03: the newest status by its own time wins; one that would go back in time is logged and no more."""
         batch = self._batch
         self._measure_clock(event)
+        self._mark_pause(event)
         if event.evse == 0:
             changes = {"status": event.status.value, "error_code": event.error_code}
             batch.update(Station, "station_id", event.station_id, changes)
@@ -140,6 +151,12 @@ class Statuses:
         if self._sites[site] < evse["last_updated"]:
             self._sites[site] = evse["last_updated"]
             self._batch.update(Location, "id", site, {"last_updated": evse["last_updated"]})
+
+    def _mark_pause(self, event: ConnectorStatusReported) -> None:
+        """Time that is parking, not charging, stands in the transaction's story: its bill must know."""
+        running = self._running.get((event.station_id, event.evse))
+        if event.status is ConnectorStatus.SUSPENDED_EV and running is not None and PARKED not in running.findings:
+            self._batch.update(Transaction, "id", running.id, {"findings": [*running.findings, PARKED]})
 
     def _measure_clock(self, event: ConnectorStatusReported) -> None:
         """A status is told when it changes: its time is the charger's clock, live (F01)."""

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from csms.billing.periods import Frame, in_order, periods, points_from
 from csms.billing.tariffs import Period, Price, Tariff, price
 from csms.billing.verdict import CAUSE_VERDICT, FLAG_VERDICT, Verdict, verdict
 from csms.journal import Fact, FactType, Recorded, append
-from csms.lifecycle import Cause, Flag
+from csms.lifecycle import PARKED, Cause, Flag
 from csms.models import ChargeRecord, MeterSampleRow, Review, Transaction
 from csms.models import Tariff as TariffVersion
 from csms.samples import SAMPLES
@@ -34,7 +35,18 @@ def session_price(connection: Connection, transaction: Row[Any]) -> tuple[tuple[
     """
     stretches = _periods(connection, transaction)
     site = transaction.snapshot.get("location") or {}
-    return stretches, price(_tariff(connection, transaction), stretches, site.get("time_zone") or "UTC")
+    tariff = _tariff(connection, transaction)
+    cost = price(tariff, stretches, site.get("time_zone") or "UTC")
+    if PARKED in transaction.findings and tariff is not None and _prices_time(tariff):
+        return stretches, replace(cost, unsupported=(*cost.unsupported, "PARKING_TIME"))
+    return stretches, cost
+
+
+def _prices_time(tariff: Tariff) -> bool:
+    """Whether it matters how long the car charged and how long it only stood there, which is not told apart yet."""
+    return any(
+        part.type in ("TIME", "PARKING_TIME") for element in tariff.elements for part in element.price_components
+    )
 
 
 def _periods(connection: Connection, transaction: Row[Any]) -> tuple[Period, ...]:

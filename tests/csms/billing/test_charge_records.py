@@ -17,7 +17,7 @@ from csms.billing.periods import closed
 from csms.billing.tariffs import Period, Price
 from csms.billing.verdict import CAUSE_VERDICT, FLAG_VERDICT, Verdict
 from csms.database import Database
-from csms.events import StopReason
+from csms.events import ConnectorStatus, StopReason
 from csms.journal import Fact, FactType, Handler, Subscriber, Wake, append
 from csms.lifecycle import Cause, Flag
 from csms.models import Alert, ChargeRecord, DeadLetter, JournalEntry, Review, Tariff, Transaction
@@ -284,6 +284,33 @@ async def test_what_cannot_simply_be_billed_waits_with_its_reasons(
         (opened,) = told_facts(story, FactType.REVIEW_OPENED)
         assert (opened.subject, opened.data) == (review.transaction_id, {"reasons": reasons})
         assert story.rows(ChargeRecord) == []
+
+
+@pytest.mark.parametrize(
+    ("dimension", "paused", "reasons"),
+    [
+        ("ENERGY", True, None),  # what stands still takes no energy
+        ("TIME", False, None),
+        ("TIME", True, ["unsupported:PARKING_TIME"]),
+        ("PARKING_TIME", False, None),
+        ("PARKING_TIME", True, ["unsupported:PARKING_TIME"]),
+    ],
+)
+async def test_parked_time_is_never_billed_as_something_else(
+    database: Database, dimension: str, paused: bool, reasons: list[str] | None
+) -> None:  # TC-14
+    part = {"type": dimension, "price": "2.00", "vat": "20.0", "step_size": 1}
+    async with told(database) as story:
+        await ready(story, "CP1", tariff=[{"price_components": [part]}])
+        started = await story.start(CARD)
+        story.pass_time(minutes=20)
+        if paused:
+            await story.status(ConnectorStatus.SUSPENDED_EV)
+        story.pass_time(minutes=20)
+        await story.end(started.transaction_id, 6_000_000)
+        bill_all(database)
+        assert [review.reasons for review in story.rows(Review)] == ([reasons] if reasons else [])
+        assert len(story.rows(ChargeRecord)) == (0 if reasons else 1)
 
 
 async def test_energy_in_no_time_waits(database: Database) -> None:  # F05
