@@ -51,6 +51,7 @@ from ocpi_bridge.web import WebServer, create_app
 
 log = structlog.get_logger(__name__)
 
+ROLES_EVERY_S = 60.0
 OPEN_FILES = 200_000  # ten thousand chargers, and then some
 
 
@@ -141,16 +142,16 @@ class Service:
 
     async def start(self) -> None:
         """Migrates first. Raises when something cannot be started; nothing is left running then."""
-        applied = await asyncio.to_thread(
-            schema.migrate, self.settings.database_url, message_log=self.settings.message_log
-        )
-        if applied:
-            log.info("database_migrated", revisions=applied)
-        await asyncio.to_thread(self.csms.stations.close_stale)
-        self._our_roles[:] = await asyncio.to_thread(self._read_roles)
-        for name, run in self._tasks().items():
-            self._supervisor.start(name, run)
         try:
+            applied = await asyncio.to_thread(
+                schema.migrate, self.settings.database_url, message_log=self.settings.message_log
+            )
+            if applied:
+                log.info("database_migrated", revisions=applied)
+            await asyncio.to_thread(self.csms.stations.close_stale)
+            self._our_roles[:] = await asyncio.to_thread(self._read_roles)
+            for name, run in self._tasks().items():
+                self._supervisor.start(name, run)
             await self.web.start()
             await self.gateway.start()
         except BaseException:
@@ -197,6 +198,7 @@ class Service:
             "callbacks": callbacks.run,
             "token_sync": self._token_sync.run,
             "retention": retention.run,
+            "roles": self._follow_imports,
         }
 
     def _write_messages(self, frames: Sequence[LoggedFrame]) -> None:
@@ -206,6 +208,12 @@ class Service:
     def _read_roles(self) -> list[OurRole]:
         with self.database.read() as connection:
             return our_roles(connection, self.settings.our_party, self.settings.operator_name)
+
+    async def _follow_imports(self) -> None:
+        """Sites of another party may be imported while we run: from then on it is one of ours (PU-03)."""
+        while True:
+            await asyncio.sleep(ROLES_EVERY_S)
+            self._our_roles[:] = await asyncio.to_thread(self._read_roles)
 
     def _partner_changed(self) -> None:
         self.wake()
@@ -258,6 +266,8 @@ def serve(settings: Settings) -> None:
     allow_many_files()
     for name in settings.unknown:
         log.warning("unknown_setting", advice=advice(name))
+    for name in settings.not_acted_on:
+        log.warning("setting_not_acted_on", name=name)
     uvloop.run(_serve(settings))
 
 
@@ -279,7 +289,9 @@ def configure_logging(level: int = logging.INFO) -> None:
     """Lines of JSON where nobody watches, colours where somebody does; on stderr."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     human = sys.stderr.isatty()
-    renderer: Any = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
+    # structlog's own way of showing an exception tells the values of variables, and so tokens.
+    shown = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = shown if human else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -65,6 +65,12 @@ class Settings:
         return self.country_code, self.party_id
 
     @property
+    def not_acted_on(self) -> tuple[str, ...]:
+        """Variables that are set and checked, and that only the roles to come will use."""
+        later = {"REDIS_URL": self.redis_url, "METRICS_LISTEN": self.metrics_listen}
+        return tuple(PREFIX + name for name, value in later.items() if value is not None)
+
+    @property
     def message_log(self) -> Path | None:
         """The file of the message log; None on PostgreSQL, which holds it itself."""
         if not self.database_url.startswith("sqlite"):

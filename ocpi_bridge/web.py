@@ -16,6 +16,7 @@ from csms.metrics import Metrics
 from ocpi_bridge.settings import Settings
 
 READY_WITHIN_S = 3.0
+START_WITHIN_S = 30.0
 
 
 def create_app(ocpi: FastAPI, *, database: Database, metrics: Metrics, listening: Callable[[], bool]) -> FastAPI:
@@ -70,14 +71,16 @@ class WebServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """When it returns, `port` is bound and served."""
+        """When it returns, `port` is bound and served. Raises OSError, which names the address that cannot be had."""
         listener = _listen(*self._address)
         self.port = listener.getsockname()[1]
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
-        while not self._server.started:
-            if self._task.done():
-                self._task.result()
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(START_WITHIN_S):
+            while not self._server.started:
+                if self._task.done():
+                    self._task.result()
+                    raise RuntimeError("the HTTP server ended before it had started")
+                await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
         """Requests that are here are answered, for at most ten seconds."""
@@ -97,6 +100,10 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(1024)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"{error.strerror} (listening on {host} port {port})") from None
     return listener

@@ -83,17 +83,10 @@ class Gateway:
         """How often since the start: refused, malformed, violation, unsolicited, timeout, too_big."""
         return self._wiring.counts
 
-    async def run(self) -> None:
-        """Serves until cancelled."""
-        await self.start()
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            await self.stop()
-
     async def start(self) -> None:
-        """When it returns, `port` is bound and served."""
+        """When it returns, `port` is bound and served. Raises OSError, which names the address or files that fail."""
         settings = self._settings
+        tls = _tls(settings)
         listener = _listen(settings.host, settings.port)
         self.port = listener.getsockname()[1]
         logger = logging.getLogger("csms.gateway.websockets")
@@ -102,7 +95,7 @@ class Gateway:
             self._handle,
             sock=listener,
             backlog=BACKLOG,
-            ssl=_tls(settings),
+            ssl=tls,
             compression="deflate" if settings.compression else None,
             process_request=self._door.process_request,
             server_header="roambridge",
@@ -192,9 +185,13 @@ def _listen(host: str, port: int) -> sockets.socket:
 def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
     if settings.tls_cert is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca)
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca)
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except ssl.SSLError as error:
+        files = ", ".join(str(file) for file in (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if file)
+        raise OSError(f"these files are no certificate with its key: {files} ({error})") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls_cert, settings.tls_key)
     if settings.tls_client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
