@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
+from csms.database import insert_into
 from csms.models import Alert
 
 log = structlog.get_logger(__name__)
@@ -39,5 +39,4 @@ def raise_alarms(connection: Connection, alarms: Sequence[Alarm], now: datetime)
         for alarm in alarms
     ]
     if rows:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        connection.execute(dialect.insert(Alert).on_conflict_do_nothing(), rows)
+        connection.execute(insert_into(connection, Alert).on_conflict_do_nothing(), rows)

@@ -10,9 +10,9 @@ from functools import cache
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, bindparam, insert, inspect, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from csms.alerts import Alarm, raise_alarms
+from csms.database import insert_into
 from csms.events import AnyEvent
 from csms.journal import Fact, append
 from csms.models import Base, Station, Tap, Transaction
@@ -94,11 +94,10 @@ class Batch:
             self.connection.execute(_update(model, key, columns), parameters)
 
     def _flush_claims(self) -> set[int]:
-        dialect = postgresql if self.connection.dialect.name == "postgresql" else sqlite
         lost: set[int] = set()
         for model, rows in _grouped(self._in_order(self._claims)):
             key = inspect(model).primary_key[0]
-            statement = dialect.insert(model).on_conflict_do_nothing().returning(key)
+            statement = insert_into(self.connection, model).on_conflict_do_nothing().returning(key)
             got = set(self.connection.execute(statement, rows).scalars())
             missed = [values for values in rows if values[key.name] not in got]
             lost |= {event for event, _, values in self._claims if any(values is one for one in missed)}

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 from sqlalchemy import Connection, DateTime, Dialect, Engine, Text, TypeDecorator, create_engine, event, text
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
@@ -168,17 +168,8 @@ class Database:
 
         Writers of one process take turns on SQLite here, by a lock: its own busy handler sleeps up to 100 ms.
         """
-        if self.sqlite:
-            with self._lock, self.engine.connect() as connection:
-                connection.info["immediate"] = True
-                try:
-                    with connection.begin():
-                        yield connection
-                finally:
-                    connection.info.pop("immediate", None)
-        else:
-            with self.engine.begin() as connection:
-                yield connection
+        with self._transaction(self.engine, self._lock) as connection:
+            yield connection
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """`work` in one transaction; once more when PostgreSQL made it a deadlock's victim. What `work` does beside the
@@ -205,17 +196,22 @@ class Database:
     @contextmanager
     def write_log(self) -> Iterator[Connection]:
         """As `write`, on the message log."""
-        if self.sqlite:
-            with self._log_lock, self.log_engine.connect() as connection:
-                connection.info["immediate"] = True
-                try:
-                    with connection.begin():
-                        yield connection
-                finally:
-                    connection.info.pop("immediate", None)
-        else:
-            with self.log_engine.begin() as connection:
+        with self._transaction(self.log_engine, self._log_lock) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, engine: Engine, turn: threading.Lock) -> Iterator[Connection]:
+        if not self.sqlite:
+            with engine.begin() as connection:
                 yield connection
+            return
+        with turn, engine.connect() as connection:
+            connection.info["immediate"] = True
+            try:
+                with connection.begin():
+                    yield connection
+            finally:
+                connection.info.pop("immediate", None)
 
     def next_numbers(self, connection: Connection, count: int) -> Sequence[int]:
         """`count` unused transaction numbers: positive, unique in the fleet (C05).
@@ -246,6 +242,12 @@ class Database:
 
 def _out(engine: Engine) -> int:
     return engine.pool.checkedout() if isinstance(engine.pool, QueuePool) else 0
+
+
+def insert_into(connection: Connection, table: Any) -> postgresql.Insert:
+    """An INSERT that can say what to do ON CONFLICT, in the words of this connection's database."""
+    # Both dialects' INSERTs have the methods that are used here.
+    return cast(postgresql.Insert, (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table))
 
 
 _VICTIM = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failure

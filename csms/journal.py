@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 import structlog
 from sqlalchemy import Connection, insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from csms.database import Database, away, victim
+from csms.database import Database, away, insert_into, victim
 from csms.events import SCHEMA_VERSION
 from csms.models import DeadLetter, JournalCursor, JournalEntry
 
@@ -259,8 +258,7 @@ class Subscriber:
 
     def _take(self, connection: Connection, limit: int) -> tuple[int, Sequence[Recorded]]:
         """How many facts come next, and those of them that are wanted; the cursor is locked and moved past all."""
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        connection.execute(dialect.insert(JournalCursor).values(subscriber=self.name).on_conflict_do_nothing())
+        connection.execute(insert_into(connection, JournalCursor).values(subscriber=self.name).on_conflict_do_nothing())
         xid, position = connection.execute(_cursor(self.name).with_for_update()).one()
         keys = connection.execute(keys_after(connection.dialect.name, int(xid), position, limit)).all()
         if not keys:
@@ -269,7 +267,7 @@ class Subscriber:
         connection.execute(
             update(JournalCursor)
             .where(JournalCursor.subscriber == self.name)
-            .values(xid=str(last_xid) if dialect is postgresql else 0, position=last)
+            .values(xid=0 if self._database.sqlite else str(last_xid), position=last)
         )
         wanted = [id_ for _, id_, type_ in keys if self._types is None or type_ in self._types]
         if not wanted:

@@ -10,14 +10,13 @@ from typing import Any, cast
 
 import structlog
 from sqlalchemy import Connection, Table, bindparam, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from csms import models
 from csms.alerts import Alarm, raise_alarms
 from csms.batch import Batch
 from csms.bus import Admission, ConnectionClosed, ConnectionOpened, StationCredentials
 from csms.clock import Gap
-from csms.database import Database
+from csms.database import Database, insert_into
 from csms.events import (
     Ack,
     BootReply,
@@ -401,8 +400,7 @@ def _write_came(connection: Connection, came: Sequence[ConnectionOpened], now: d
         }
         for item in came
     ]
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(_CONNECTIONS).on_conflict_do_nothing(), rows)
+    connection.execute(insert_into(connection, _CONNECTIONS).on_conflict_do_nothing(), rows)
     here = [
         {
             "the_station": item.station_id,

@@ -7,11 +7,10 @@ from datetime import datetime
 from enum import Enum, auto
 
 from sqlalchemy import Connection, and_, case, func, literal, null, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crud.models import Delivery, Partner
 from crud.partners import PartnerState
-from csms.database import Utc
+from csms.database import Utc, insert_into
 from csms.events import AuthorizationStatus
 from csms.journal import FactType, Recorded
 from csms.models import ChargeRecord, Location, Tariff, Transaction
@@ -80,7 +79,6 @@ class Push:
 def enqueue(connection: Connection, wanted: Iterable[Wanted], now: datetime) -> None:
     """Make these deliveries due. Where one is due already, only its counter rises: it will carry the newest state, at its
     own time. A delivery that was stopped tries again, since the object is another now."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [
         {"partner_id": partner, "module": module, "object_id": subject, "wanted": 1, "told": 0, "attempts": 0}
         | {"next_attempt_at": now, "created_at": now}
@@ -89,7 +87,7 @@ def enqueue(connection: Connection, wanted: Iterable[Wanted], now: datetime) -> 
     waiting = and_(Delivery.wanted > Delivery.told, Delivery.stopped.is_(None))
     for start in range(0, len(rows), ROWS_A_STATEMENT):
         connection.execute(
-            dialect.insert(Delivery)
+            insert_into(connection, Delivery)
             .values(rows[start : start + ROWS_A_STATEMENT])
             .on_conflict_do_update(
                 index_elements=["partner_id", "module", "object_id"],

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import msgspec
 from sqlalchemy import Connection, Row, Table, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from csms.billing.periods import Frame, in_order, periods, points_from
 from csms.billing.tariffs import Period, Price, Tariff, price
 from csms.billing.verdict import CAUSE_VERDICT, FLAG_VERDICT, Verdict, verdict
+from csms.database import insert_into
 from csms.journal import Fact, FactType, Recorded, append
 from csms.lifecycle import PARKED, Cause, Flag
 from csms.models import ChargeRecord, MeterSampleRow, Review, Transaction
@@ -202,9 +202,8 @@ def _review(connection: Connection, transaction_id: str, reasons: list[str], sta
 
 def _is_new(connection: Connection, model: type[ChargeRecord] | type[Review], row: dict[str, Any]) -> bool:
     """Written, unless the database holds one for that transaction already: its unique index decides, whoever writes."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     table = cast(Table, model.__table__)
-    statement = dialect.insert(table).values(**row).on_conflict_do_nothing().returning(table.c.id)
+    statement = insert_into(connection, table).values(**row).on_conflict_do_nothing().returning(table.c.id)
     return connection.execute(statement).first() is not None
 
 
