@@ -186,7 +186,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent look; nothing written here is kept."""
+        """A look; nothing written here is kept. On SQLite all its statements see one moment, on PostgreSQL each sees what was
+        committed when it began (one snapshot for all would double what a look costs)."""
         with self.engine.connect() as connection:
             if not self.sqlite:
                 connection = connection.execution_options(postgresql_readonly=True)
