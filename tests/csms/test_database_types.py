@@ -132,7 +132,7 @@ def test_a_constraint_of_another_table_is_kept(database: Database) -> None:
             text(
                 "INSERT INTO taps (token_id, station_id, auth_method, tapped_at, expires_at) VALUES (1, 'A', 'X', :t, :t)"
             ),
-            {"t": NOW.replace(tzinfo=None) if database.sqlite else NOW},
+            {"t": NOW.isoformat(" ") if database.sqlite else NOW},
         )
 
 
