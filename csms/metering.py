@@ -78,6 +78,15 @@ def as_register(amounts: Iterable[Reading], meter_start_mwh: int) -> tuple[Readi
     return tuple(readings)
 
 
+def meter_readings(samples: Sequence[MeterSample], meter_start_mwh: int | None) -> tuple[Reading, ...]:
+    """The register's readings. Of a charger that tells only what passed in each interval, those amounts added up from where
+    its meter stood (T5); nothing when that is not known."""
+    readings = register_readings(samples)
+    if readings or meter_start_mwh is None:
+        return readings
+    return as_register(intervals(samples), meter_start_mwh)
+
+
 def latest_power_w(samples: Sequence[MeterSample]) -> int | None:
     """The last readable active import power at the outlet, total over phases."""
     for sample in reversed(samples):

@@ -13,7 +13,7 @@ from csms.clock import SKEW_LIMIT
 from csms.events import Ack, Event, MeterSample, MeterSampled
 from csms.journal import FactType
 from csms.lifecycle import OPEN_STATES, Flag, State
-from csms.metering import delivered, latest_power_w, register_readings
+from csms.metering import delivered, latest_power_w, meter_readings, register_readings
 from csms.models import MeterSampleRow, RawEvent, Transaction
 
 SAMPLES = msgspec.json.Decoder(tuple[MeterSample, ...])
@@ -149,6 +149,7 @@ class Samples:
         if transaction["last_sample_at"] is not None and at < transaction["last_sample_at"]:
             return
         last = transaction["meter_last_mwh"]
+        points = points or [reading.energy_mwh for reading in meter_readings(event.samples, last)]
         energy = transaction["energy_mwh"] + delivered(points if last is None else [last, *points])
         power = latest_power_w(event.samples)
         changes = {

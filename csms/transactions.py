@@ -26,7 +26,7 @@ from csms.events import (
 from csms.journal import FactType
 from csms.lifecycle import Flag, State, Trigger, cause_of, step
 from csms.locations import max_power_w, snapshot
-from csms.metering import Reading, Reconciled, reconcile, register_readings
+from csms.metering import Reading, Reconciled, meter_readings, reconcile, register_readings
 from csms.models import MeterSampleRow, RawEvent, RemoteRequest, Tap, Transaction
 from csms.samples import SAMPLES, digest_of, number_of, points_of, raw_row, sample_row
 from csms.standing import Consulted, Row_, Standing, dedup_key, hexed, lost_start_key
@@ -311,7 +311,8 @@ class Transactions:
         judged = end_not_before(transaction["started_at"], self._standing.judge(event))
         cause, cause_flags = cause_of(event.reason, refused)
         samples = [*self._samples.get(transaction["id"], ()), *event.samples]
-        reconciled = self._reconcile(event, transaction, judged, register_readings(samples))
+        readings = meter_readings(samples, transaction["meter_start_mwh"])
+        reconciled = self._reconcile(event, transaction, judged, readings)
         flags = set(transaction["flags"]) | cause_flags | stop_flags | end_flags(event, judged, reconciled)
         changes = {
             "state": step(State(transaction["state"]), Trigger.END).value,

@@ -75,6 +75,24 @@ async def test_what_is_no_number_is_kept_and_never_summed(database: Database, va
         assert kept.energy_mwh is None
 
 
+async def test_a_charger_that_tells_what_passed_in_each_interval_is_summed(database: Database) -> None:  # T5
+    async with told(database) as story:
+        story.site("CP1")
+        story.card()
+        number = (await story.start(meter=5_000_000)).transaction_id
+        for kwh in ("1.0", "0.5", "1.5"):
+            story.pass_time(minutes=15)
+            await frame(story, number, SampledValue(value=kwh, unit="kWh", measurand="Energy.Active.Import.Interval"))
+        row = story.transaction()
+        assert (row.energy_mwh, row.meter_last_mwh, row.sample_count) == (3_000_000, 8_000_000, 3)
+        story.pass_time(minutes=1)
+        await story.end(number, None)  # a meter that cannot be read at the end loses nothing of it
+        row = story.transaction()
+        assert (row.energy_mwh, row.flags) == (3_000_000, ["meter_mismatch"])
+        assert "unreadable_stop" in row.findings
+        assert "no_samples" not in row.findings
+
+
 async def test_power_is_the_last_that_was_told(database: Database) -> None:
     async with told(database) as story:
         story.site("CP1")
