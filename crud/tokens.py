@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +14,7 @@ from adapters.tokens import patched, token_from_ocpi, token_to_ocpi
 from crud.caller import Caller, Refusal
 from crud.scope import body, caller, request
 from csms.database import Database
-from csms.tokens import find, put
+from csms.tokens import find, known_as, of_partner, put
 
 
 def _utc_now() -> datetime:
@@ -108,18 +107,8 @@ def store(connection: Connection, described: Mapping[str, Any], owner_id: int, n
         record = token_from_ocpi(described, owner_id)
     except Unreadable as error:
         raise Refusal(200, 2001, str(error), {"field": error.field}) from None
-    key: dict[str, Any] = {
-        "owner_id": owner_id,
-        "country_code": record.country_code,
-        "party_id": record.party_id,
-        "uid": record.uid,
-        "type": record.type,
-    }
-    known = find(connection, **key)
-    if known is not None:
-        record = replace(record, exempt=known.exempt, expires_at=known.expires_at)
-    created = put(connection, record, now) == "created"
-    row = find(connection, **key)
+    created = put(connection, of_partner(record, known_as(connection, record)), now) == "created"
+    row = known_as(connection, record)
     assert row is not None  # just written, in this transaction
     return row, created
 

@@ -140,9 +140,7 @@ def _token(connection: Connection, given: Mapping[str, Any], party: Party, issue
         last_updated=now,
         **words,
     )
-    old = tokens.find(
-        connection, owner_id=OWN, country_code=party[0], party_id=party[1], uid=record.uid, type=record.type
-    )
+    old = tokens.known_as(connection, record)
     if old is not None:
         names = set(TokenRecord.__dataclass_fields__) - {"last_updated", "details"}
         changed = sorted(name for name in names if getattr(old, name) != getattr(record, name))

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -71,11 +71,9 @@ def find(
     return connection.execute(query).one_or_none()
 
 
-def put(connection: Connection, record: TokenRecord, now: datetime) -> Literal["created", "updated", "stale"]:
-    """Create or replace. Equal data changes nothing and tells nobody; an older `last_updated` than the stored one is
-    "stale": acknowledged, not applied (TK-07)."""
-    values = _values(record)
-    known = find(
+def known_as(connection: Connection, record: TokenRecord) -> Row[Any] | None:
+    """The card that `record` describes, as it is stored; None when it is new."""
+    return find(
         connection,
         owner_id=record.owner_id,
         country_code=record.country_code,
@@ -83,6 +81,18 @@ def put(connection: Connection, record: TokenRecord, now: datetime) -> Literal["
         uid=record.uid,
         type=record.type,
     )
+
+
+def of_partner(record: TokenRecord, known: Row[Any] | None) -> TokenRecord:
+    """What a partner says of its card, with what only the operator says: until when, and whether it may charge twice."""
+    return record if known is None else replace(record, exempt=known.exempt, expires_at=known.expires_at)
+
+
+def put(connection: Connection, record: TokenRecord, now: datetime) -> Literal["created", "updated", "stale"]:
+    """Create or replace. Equal data changes nothing and tells nobody; an older `last_updated` than the stored one is
+    "stale": acknowledged, not applied (TK-07)."""
+    values = _values(record)
+    known = known_as(connection, record)
     if known is None:
         inserted = connection.execute(insert(Token).values(**values, created_at=now).returning(Token.id)).scalar_one()
         append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(inserted))], now=now)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -108,17 +107,9 @@ class TokenOwnerAtPartner:
 
     def _store(self, record: tokens.TokenRecord) -> None:
         with self._database.write() as connection:
-            known = tokens.find(
-                connection,
-                owner_id=record.owner_id,
-                country_code=record.country_code,
-                party_id=record.party_id,
-                uid=record.uid,
-                type=record.type,
-            )
-            if known is not None:  # what only the operator says of a card stays
-                record = replace(record, exempt=known.exempt, expires_at=known.expires_at)
-                tokens.put(connection, record, self._clock())
+            known = tokens.known_as(connection, record)
+            if known is not None:
+                tokens.put(connection, tokens.of_partner(record, known), self._clock())
 
 
 def location_references(question: Question) -> dict[str, Any] | None:

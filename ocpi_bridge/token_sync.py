@@ -16,7 +16,7 @@ from crud.partners import PartnerRecord, Partners
 from csms.database import Database
 from csms.journal import Fact, FactType, append
 from csms.models import Token
-from csms.tokens import TokenRecord, normalize, put
+from csms.tokens import TokenRecord, normalize, of_partner, put
 from ocpi_bridge.emsp_client import EmspClient, PullFailed
 from ocpi_bridge.peers import peer
 
@@ -255,7 +255,7 @@ def _store(connection: Connection, owner_id: int, records: Mapping[tuple[str, ..
     changed = 0
     for key, record in sorted(records.items()):
         row = known.get(key)
-        kept = record if row is None else replace(record, exempt=row.exempt, expires_at=row.expires_at)
+        kept = of_partner(record, row)
         if row is not None and all(getattr(row, name) == getattr(kept, name) for name in COMPARED):
             continue
         changed += put(connection, kept, now) != "stale"
