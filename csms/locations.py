@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, Table, and_, case, select, union, update
 
-from csms.absence import told_late
 from csms.batch import Batch
 from csms.clock import SKEW_LIMIT, skew_s
 from csms.events import Ack, ConnectorStatus, ConnectorStatusReported
@@ -102,9 +101,6 @@ class Statuses:
         sites = sorted({row["location_row"] for row in rows})
         locked = select(Location.id, Location.last_updated).where(Location.id.in_(sites)).order_by(Location.id)
         self._sites = {row.id: row.last_updated for row in batch.connection.execute(locked.with_for_update())}
-        self._late = {
-            e.event_id for e in events if told_late(batch.connection, e.station_id, e.occurred_at, e.received_at)
-        }
         pausing = sorted({event.station_id for event in events if event.status is ConnectorStatus.SUSPENDED_EV})
         self._running = self._charging_at(pausing) if pausing else {}
 
@@ -125,8 +121,7 @@ class Statuses:
             batch.update(Station, "station_id", event.station_id, changes)
             return Ack()
         at = event.occurred_at
-        late = event.event_id in self._late  # of the time it was away: its claim orders it among what came before
-        if at is None or (abs(at - event.received_at) > SKEW_LIMIT and not late):
+        if at is None or abs(at - event.received_at) > SKEW_LIMIT:
             at = event.received_at
         at = min(
             at, event.received_at
@@ -164,9 +159,8 @@ class Statuses:
             self._batch.update(Transaction, "id", running.id, {"findings": [*running.findings, PARKED]})
 
     def _measure_clock(self, event: ConnectorStatusReported) -> None:
-        """A status is told when it changes: its time is the charger's clock, live (F01), unless it was kept while the
-        station was away."""
-        if event.occurred_at is not None and event.event_id not in self._late:
+        """A status is told when it changes: its time is the charger's clock, live (F01)."""
+        if event.occurred_at is not None:
             skew = skew_s(event.occurred_at, event.received_at)
             changes = {"clock_skew_s": skew, "clock_skew_at": event.received_at}
             self._batch.update(Station, "station_id", event.station_id, changes)

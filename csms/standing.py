@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row, and_, select, text, union_all
 
-from csms.absence import last_gap
 from csms.authorization import Choice, Decision, OwnerAnswer, choose, concurrent, decide
 from csms.batch import Batch
 from csms.bus import Admission
@@ -19,6 +18,7 @@ from csms.lifecycle import OPEN_STATES, State
 from csms.locations import places
 from csms.models import AuthorizationDecision, RemoteRequest, Station, Tap, Token, Transaction
 from csms.samples import number_of
+from csms.stations import last_gap
 from csms.tokens import by_key, normalize
 
 REMOTE_START_CLAIMABLE = timedelta(minutes=15)  # a transaction that comes later than the 30 s is still its own (R03)

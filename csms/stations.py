@@ -15,6 +15,7 @@ from csms import models
 from csms.alerts import Alarm, raise_alarms
 from csms.batch import Batch
 from csms.bus import Admission, ConnectionClosed, ConnectionOpened, StationCredentials
+from csms.clock import Gap
 from csms.database import Database, insert_into
 from csms.events import (
     Ack,
@@ -212,6 +213,26 @@ class Notices:
         self._batch.update(Station, "station_id", event.station_id, {"diagnostics_status": event.status})
         self._batch.fact(FactType.DIAGNOSTICS_STATUS, event.station_id, event, status=event.status)
         return Ack()
+
+
+def last_gap(connection: Connection, station_id: str, claimed: datetime) -> Gap | None:
+    """The time around `claimed` in which the station was really away; None when it was connected then (T2)."""
+    table = models.Connection
+    before = connection.execute(
+        select(table.closed_at, table.last_frame_at)
+        .where(table.station_id == station_id, table.opened_at <= claimed)
+        .order_by(table.opened_at.desc())
+        .limit(1)
+    ).one_or_none()
+    until = connection.execute(
+        select(func.min(table.opened_at)).where(table.station_id == station_id, table.opened_at > claimed)
+    ).scalar()
+    if until is None:
+        return None  # no connection since: it was, and is, connected by the one before
+    if before is None:
+        return Gap(since=None, until=until)
+    since = before.last_frame_at or before.closed_at
+    return Gap(since=since, until=until) if since is not None and since <= claimed else None
 
 
 # ---- who may connect, and who is here -------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ class Story:
 
     # ---- what a charger says --------------------------------------------------------------------------------------
 
-    def _event(self, type_: Any, station_id: str, at: datetime | None | str, **fields: Any) -> Any:
+    def _event(self, type_: Any, station_id: str, at: datetime | str | None, **fields: Any) -> Any:
         occurred = self.now if at == "now" else at
         return type_(station_id=station_id, ocpp_version="1.6", received_at=self.now, occurred_at=occurred, **fields)
 

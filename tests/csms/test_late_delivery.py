@@ -9,7 +9,7 @@ import pytest
 from csms.bus import ConnectionClosed, ConnectionOpened
 from csms.database import Database
 from csms.events import ConnectorStatus, MeterSample, SampledValue
-from csms.models import Alert, Evse, MeterSampleRow, Station
+from csms.models import Alert, MeterSampleRow, Station
 from tests.csms.core_story import NOON, Story, told
 
 AWAY = timedelta(hours=6)
@@ -71,22 +71,6 @@ async def test_the_whole_burst_sent_twice_is_one_charge(database: Database) -> N
         story.pass_time(minutes=3)
         again = await burst(story, NOON + timedelta(hours=2))
         assert again == first
-
-
-async def test_statuses_kept_while_away_spoil_neither_the_clock_nor_the_newest_status(
-    database: Database,
-) -> None:  # C03, F01, T2
-    async with told(database) as story:
-        await away_and_back(story)
-        begin = NOON + timedelta(hours=2)
-        await story.status(ConnectorStatus.AVAILABLE, evse=2)
-        await story.status(ConnectorStatus.CHARGING, at=begin)
-        await story.status(ConnectorStatus.FAULTED, evse=2, at=begin)  # older than what it just said
-        (station,) = story.rows(Station)
-        assert station.clock_skew_s == 0
-        row = await burst(story, begin)
-        assert row.started_at == begin
-        assert [evse.status for evse in story.rows(Evse)] == ["charging", "available"]
 
 
 async def test_a_burst_says_nothing_about_the_clock_of_now(database: Database) -> None:  # F01, T2

@@ -7,13 +7,12 @@ import pytest
 from sqlalchemy import update
 
 from csms import stations
-from csms.absence import last_gap
 from csms.bus import Admission, ConnectionClosed, ConnectionOpened
 from csms.database import Database
 from csms.events import RegistrationStatus
 from csms.models import Alert, Connection, JournalEntry, Station, StationBoot
 from csms.passwords import verify
-from csms.stations import Binding, UnknownStation, bind
+from csms.stations import Binding, UnknownStation, bind, last_gap
 from csms.strangers import KNOCKED_FOR_S, STRANGERS_AT_MOST, Knocking
 from csms.watch import Watch
 from tests.csms.core_story import NOON, Story, told
