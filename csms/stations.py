@@ -52,6 +52,12 @@ class UnknownStation(Exception):
 # ---- the identity (T1) ----------------------------------------------------------------------------------------------
 
 
+class BindingPolicy(StrEnum):
+    STRICT = "strict"  # another box is rejected
+    WARN = "warn"  # it is served, and an alert says so
+    OFF = "off"  # the identity is whoever came last
+
+
 class Binding(StrEnum):
     FIRST = "first"  # nothing was bound yet
     SAME = "same"
@@ -94,7 +100,7 @@ def admit(admission: str, policy: str, binding: Binding) -> tuple[RegistrationSt
         return RegistrationStatus.REJECTED, True
     if admission == Admission.PENDING:
         return RegistrationStatus.PENDING, False
-    if binding is Binding.MISMATCH and policy == "strict":
+    if binding is Binding.MISMATCH and policy == BindingPolicy.STRICT:
         return RegistrationStatus.REJECTED, True
     return RegistrationStatus.ACCEPTED, False
 
@@ -154,7 +160,7 @@ class Boots:
         changes: dict[str, Any] = {"registered": status.value, "ocpp_version": event.ocpp_version}
         changes |= {**said, "iccid": event.iccid, "imsi": event.imsi, "booted_at": event.received_at}
         if status is RegistrationStatus.ACCEPTED:
-            if station["binding"] == "off" or binding in (Binding.FIRST, Binding.REFINED):
+            if station["binding"] == BindingPolicy.OFF or binding in (Binding.FIRST, Binding.REFINED):
                 changes["fingerprint"] = offered
             changes["boot_epoch"] = station["boot_epoch"] + 1
             for transaction_id in self._active.get(event.station_id, ()):
@@ -173,7 +179,7 @@ class Boots:
         station = {
             "station_id": event.station_id,
             "admission": Admission.PENDING.value,
-            "binding": "strict",
+            "binding": BindingPolicy.STRICT.value,
             "fingerprint": None,
             "boot_epoch": 0,
             "heartbeat_interval_s": 300,
@@ -472,9 +478,9 @@ def rebind(connection: Connection, station_id: str) -> None:
     _change(connection, station_id, fingerprint=None)
 
 
-def set_binding(connection: Connection, station_id: str, policy: str) -> None:
-    """`policy`: strict, warn or off (T1)."""
-    _change(connection, station_id, binding=policy)
+def set_binding(connection: Connection, station_id: str, policy: BindingPolicy) -> None:
+    """From the next Boot on (T1)."""
+    _change(connection, station_id, binding=str(policy))
 
 
 def set_password(connection: Connection, station_id: str, password: str | None) -> None:

@@ -92,6 +92,16 @@ def rebind(station_id: Id) -> None:
 
 
 @app.command()
+def binding(
+    station_id: Id,
+    policy: Annotated[stations.BindingPolicy, typer.Argument(help="What to do when another box comes.")],
+) -> None:
+    """What happens when another box boots under the identity: strict rejects it, warn alerts, off binds to whoever comes."""
+    _verb(station_id, lambda connection: stations.set_binding(connection, station_id, policy))
+    say(f"{station_id} is bound: {policy.value}")
+
+
+@app.command()
 def password(
     station_id: Id,
     ask_for_it: Annotated[bool, typer.Option("--ask", help="Type one instead of having it made.")] = False,

@@ -199,6 +199,9 @@ def test_a_stranger_is_adopted_rebound_and_refused(cli: Cli, database: Database,
     assert objects(cli("station", "list", "--waiting", "--json")) == []
     assert cli("station", "rebind", "CP9").exit_code == 0
     assert row_of(database).fingerprint is None
+    assert cli("station", "binding", "CP9", "warn").stdout == "CP9 is bound: warn\n"
+    assert row_of(database).binding == "warn"
+    assert cli("station", "binding", "CP9", "loose").exit_code == 2
     assert cli("station", "refuse", "CP9").exit_code == 0
     assert row_of(database).admission == Admission.REFUSED
     for verb in ("adopt", "rebind", "refuse", "password"):
