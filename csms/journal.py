@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, func, insert, select, text, update
 
 from csms.database import Database, away, insert_into, victim
 from csms.events import SCHEMA_VERSION
@@ -325,7 +325,8 @@ def _recorded(row: Any) -> Recorded:
     )
 
 
-def last_position(connection: Connection, subscriber: str) -> int:
-    """How far `subscriber` has come; 0 before its first fact."""
-    found = connection.execute(select(JournalCursor.position).where(JournalCursor.subscriber == subscriber)).scalar()
-    return found or 0
+def behind(connection: Connection) -> dict[str, int]:
+    """By subscriber, how many facts it has not passed yet, at most: what rises and does not fall again is stuck."""
+    newest = connection.execute(select(func.max(JournalEntry.id))).scalar() or 0
+    cursors = connection.execute(select(JournalCursor.subscriber, JournalCursor.position))
+    return {subscriber: max(0, newest - position) for subscriber, position in cursors}

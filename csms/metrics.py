@@ -25,16 +25,30 @@ class Metrics:
 
     def counts(self, name: str, about: str, label: str, read: Callable[[], Mapping[str, int]]) -> None:
         """A mapping that only ever grows, a series for each key."""
+        self._by_label(CounterMetricFamily, name, about, label, read)
 
+    def gauges(self, name: str, about: str, label: str, read: Callable[[], Mapping[str, int]]) -> None:
+        """A mapping that rises and falls, a series for each key."""
+        self._by_label(GaugeMetricFamily, name, about, label, read)
+
+    def _by_label(
+        self,
+        family: type[CounterMetricFamily | GaugeMetricFamily],
+        name: str,
+        about: str,
+        label: str,
+        read: Callable[[], Mapping[str, int]],
+    ) -> None:
         def collect() -> list[Metric]:
-            family = CounterMetricFamily(f"roambridge_{name}", about, labels=[label])
-            for key, count in sorted(read().items()):
-                family.add_metric([key], count)
-            return [family]
+            told = family(f"roambridge_{name}", about, labels=[label])
+            for key, number in sorted(read().items()):
+                told.add_metric([key], number)
+            return [told]
 
         self._registry.register(_Reading(collect))
 
     def text(self) -> bytes:
+        """What a scrape gets; some of what is read is in the database, so this belongs into a thread."""
         return generate_latest(self._registry)
 
 

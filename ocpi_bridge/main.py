@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 import uvloop
+from sqlalchemy.exc import SQLAlchemyError
 
 from adapters import Adapter
 from crud import Crud
@@ -31,7 +32,7 @@ from csms.database import Database
 from csms.gateway.connections import Connections
 from csms.gateway.message_log import MessageLogWriter
 from csms.gateway.server import Gateway, GatewaySettings
-from csms.journal import FactType, Subscriber, Wake
+from csms.journal import FactType, Subscriber, Wake, behind
 from csms.metrics import Metrics
 from csms.retention import Retention
 from csms.watch import Watch
@@ -139,6 +140,7 @@ class Service:
         self._serving = False
         self.metrics.gauge("connections", "Chargers connected", lambda: len(self.connections.connected()))
         self.metrics.counts("gateway_events", "What went wrong at the door and in frames", "kind", self._gateway_counts)
+        self.metrics.gauges("journal_behind", "Facts not passed yet", "subscriber", self._behind)
 
     async def start(self) -> None:
         """Migrates first. Raises when something cannot be started; nothing is left running then."""
@@ -226,6 +228,13 @@ class Service:
         except (Refused, Unreachable):
             return False
         return True
+
+    def _behind(self) -> Mapping[str, int]:
+        try:
+            with self.database.read() as connection:
+                return behind(connection)
+        except SQLAlchemyError:  # the other numbers are told all the same, and whether we are ready says why
+            return {}
 
     def _gateway_counts(self) -> Mapping[str, int]:
         return self.gateway.counts

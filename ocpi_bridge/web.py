@@ -44,7 +44,7 @@ def create_app(ocpi: FastAPI, *, database: Database, metrics: Metrics, listening
 
     @app.get("/metrics")
     async def scrape() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+        return Response(await asyncio.to_thread(metrics.text), media_type="text/plain; version=0.0.4")
 
     app.mount("/ocpi", ocpi)
     app.router.routes.append(Route("/ocpi", ocpi))  # the mount alone would redirect its own bare address (TR-31)

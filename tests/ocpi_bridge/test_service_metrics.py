@@ -1,0 +1,48 @@
+"""What Prometheus is told of the running service, and what is left of it when the database is away."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from ocpi_bridge.main import Service
+from ocpi_bridge.settings import load
+
+LIMIT_S = 20
+
+
+async def test_the_metrics_name_chargers_restarts_and_readers_that_are_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'main.db'}",
+        "DATA_DIR": str(tmp_path),
+        "OCPP_LISTEN": "127.0.0.1:0",
+        "HTTP_LISTEN": "127.0.0.1:0",
+        "SECRET_KEY": "a key that only the tests have",
+    }
+    service = Service(load({f"ROAMBRIDGE_{name}": value for name, value in told.items()}, env_file=None))
+
+    def away() -> Any:
+        raise OperationalError("SELECT", {}, Exception("the database is away"))
+
+    async with asyncio.timeout(LIMIT_S):
+        await service.start()
+        try:
+            service.metrics.restarts.labels("watch").inc()
+            async with httpx.AsyncClient(trust_env=False) as prometheus:
+                url = f"http://127.0.0.1:{service.web.port}/metrics"
+                lines = (await prometheus.get(url)).text.splitlines()
+                monkeypatch.setattr(service.database, "read", away)
+                without = await prometheus.get(url)
+        finally:
+            monkeypatch.undo()
+            await service.stop()
+    assert "roambridge_connections 0.0" in lines
+    assert 'roambridge_task_restarts_total{task="watch"} 1.0' in lines
+    assert "# TYPE roambridge_journal_behind gauge" in lines
+    assert "# TYPE roambridge_gateway_events_total counter" in lines
+    assert (without.status_code, "roambridge_connections 0.0" in without.text) == (200, True)
