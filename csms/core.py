@@ -87,7 +87,8 @@ class Csms:
         clock: Callable[[], datetime] = utc_now,
         follow_up: bool = True,
     ) -> None:
-        """`follow_up`: stations are asked for their Boot, and after it for their intervals (B08, T1, T7)."""
+        """`follow_up`: stations are asked for their Boot, and after it for their intervals (B08, T1, T7), by
+        `after_boot.run`, which is a task beside `run`."""
         self._database = database
         self._wake = wake
         self._our_party = our_party
@@ -99,9 +100,9 @@ class Csms:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="core-writer")
         self.stations = Stations(database, strangers=self._strangers, clock=clock)
         self.stations.on_news = self._work.set
-        self._after_boot = AfterBoot(database, send=send) if follow_up else None
-        if self._after_boot is not None:
-            self.stations.on_opened = self._after_boot.opened
+        self.after_boot = AfterBoot(database, send=send) if follow_up else None
+        if self.after_boot is not None:
+            self.stations.on_opened = self.after_boot.opened
         self.remote = RemoteControl(database, send=send, wake=wake, clock=clock)
 
     async def report(self, event: Event[R], /) -> R:
@@ -115,22 +116,18 @@ class Csms:
         self._pending.append(Pending(cast(AnyEvent, event), consulted, future))
         self._work.set()
         reply = await future
-        if self._after_boot is not None and isinstance(reply, BootReply):
-            self._after_boot.booted(event.station_id, reply.status)
+        if self.after_boot is not None and isinstance(reply, BootReply):
+            self.after_boot.booted(event.station_id, reply.status)
         return reply
 
     async def run(self) -> None:
         """Commits batches, one after the other, until cancelled; what is being committed then is still answered, what waits
         behind it fails."""
-        follow_up = asyncio.create_task(self._after_boot.run()) if self._after_boot is not None else None
         try:
             await self._commit_all()
         finally:
             _refuse(self._pending)
             self._pending.clear()
-            if follow_up is not None:
-                follow_up.cancel()
-                await asyncio.gather(follow_up, return_exceptions=True)
 
     async def _commit_all(self) -> None:
         loop = asyncio.get_running_loop()

@@ -189,8 +189,10 @@ class Service:
             "billing", self.database, bill, wake=self.wake, types=[FactType.TRANSACTION_ENDED], then=self.wake
         )
         telling = Subscriber("ocpi_push", self.database, push.handle, wake=self.wake, types=TOLD, then=self.due)
+        assert self.csms.after_boot is not None  # a service follows up
         return {
             "core": self.csms.run,
+            "after_boot": self.csms.after_boot.run,
             "remote": self.csms.remote.run,
             "message_log": self._message_log.run,
             "watch": Watch(self.database, wake=self.wake, clock=self.clock).run,
