@@ -39,7 +39,9 @@ def optional_text(value: Any, limit: int) -> str | None:
 
 
 def moment(value: datetime) -> str:
-    """UTC with Z, at most 24 characters, milliseconds only where there are any (TY-01)."""
+    """UTC with Z, at most 24 characters, milliseconds only where there are any (TY-01). ValueError for a naive one."""
+    if value.tzinfo is None:
+        raise ValueError("a time without zone")
     utc = value.astimezone(UTC).replace(tzinfo=None)
     return utc.isoformat(timespec="milliseconds" if utc.microsecond >= 1000 else "seconds") + "Z"
 

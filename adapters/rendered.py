@@ -1,19 +1,24 @@
 """An OCPI object as it leaves: a plain dict, and its bytes made once."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
+from adapters.datatypes import moment
+
 
 def encode(body: Any) -> bytes:
-    """JSON in which a Decimal is an exact plain number, never a float (TY-08)."""
-    return orjson.dumps(body, default=_exact)
+    """JSON in which a Decimal is an exact plain number, never a float (TY-08), and an aware time is UTC with Z."""
+    return orjson.dumps(body, default=_exact, option=orjson.OPT_PASSTHROUGH_DATETIME)
 
 
 def _exact(value: object) -> object:
     if isinstance(value, Decimal) and value.is_finite():
         return orjson.Fragment(format(value, "f").encode())
+    if isinstance(value, datetime):
+        return moment(value)
     raise TypeError(f"{type(value).__name__} has no JSON form here")
 
 

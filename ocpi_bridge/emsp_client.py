@@ -12,7 +12,9 @@ from urllib.parse import quote
 import stamina
 import structlog
 
-from ocpi_bridge.emsp_wire import Delivery, Reply, encode, join, next_page, ocpi_time, read
+from adapters.datatypes import moment
+from adapters.rendered import encode
+from ocpi_bridge.emsp_wire import Delivery, Reply, join, next_page, read
 from ocpi_bridge.outbound import Guarded, Refused, Unanswered, Unreachable
 
 __all__ = ["Delivery", "EmspClient", "Peer", "PullFailed", "Reply"]
@@ -122,7 +124,7 @@ class EmspClient:
         if url is None:
             raise PullFailed("the partner lists no tokens SENDER endpoint", self._no_endpoint(peer, "tokens", "SENDER"))
         if date_from is not None:
-            url = f"{url}{'&' if '?' in url else '?'}date_from={quote(ocpi_time(date_from), safe='')}"
+            url = f"{url}{'&' if '?' in url else '?'}date_from={quote(moment(date_from), safe='')}"
         correlation_id = str(uuid.uuid4())
         seen: set[str] = set()
         while url is not None:

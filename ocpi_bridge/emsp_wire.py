@@ -1,10 +1,9 @@
-"""One OCPI exchange, pure: how a body and an address are written, and what an answer means for the object sent."""
+"""One OCPI exchange, pure: how an address is written, and what an answer means for the object sent."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, urljoin
@@ -54,25 +53,6 @@ class Reply:
     @property
     def ok(self) -> bool:
         return self.delivery is Delivery.CONFIRMED
-
-
-def encode(body: Any) -> bytes:
-    """JSON with Decimals as exact plain numbers, never floats, and aware times in UTC with Z."""
-    return orjson.dumps(body, default=_exact, option=orjson.OPT_PASSTHROUGH_DATETIME)
-
-
-def _exact(value: object) -> object:
-    if isinstance(value, Decimal) and value.is_finite():
-        return orjson.Fragment(format(value, "f").encode())
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return ocpi_time(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form here")
-
-
-def ocpi_time(moment: datetime) -> str:
-    """At most 24 characters, milliseconds only where there are any (TY-01)."""
-    utc = moment.astimezone(UTC).replace(tzinfo=None)
-    return utc.isoformat(timespec="milliseconds" if utc.microsecond >= 1000 else "seconds") + "Z"
 
 
 def join(endpoint: str, *segments: str, query: str = "") -> str:

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from adapters.locations import evse_patch
+from adapters.rendered import encode
 from adapters.sessions import session_patch
 from ocpi_bridge.emsp_client import Delivery, Reply
-from ocpi_bridge.emsp_wire import encode
 from ocpi_bridge.peers import without_tokens
 
 Body = dict[str, Any]

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from ocpi_bridge.conformance.values import Folded, write_datetime
+from adapters.datatypes import moment
+from ocpi_bridge.conformance.values import Folded
 
 ABSENT: Any = object()
 MESSAGES = {
@@ -39,7 +40,7 @@ def envelope(
     body: dict[str, Any] = {} if data is ABSENT else {"data": without_nulls(data)}
     body["status_code"] = status_code
     body["status_message"] = message or MESSAGES.get(status_code, "")
-    body["timestamp"] = write_datetime(now)
+    body["timestamp"] = moment(now)
     content = orjson.dumps(body, default=exactly, option=orjson.OPT_PASSTHROUGH_DATETIME)
     return Response(content, http_status, headers, media_type="application/json")
 
@@ -58,7 +59,7 @@ def exactly(value: Any) -> Any:
     if isinstance(value, Decimal) and value.is_finite():
         return orjson.Fragment(format(value, "f"))
     if isinstance(value, datetime):
-        return write_datetime(value)
+        return moment(value)
     if isinstance(value, float):
         return float(value)
     raise TypeError(f"no JSON for {type(value).__name__}")

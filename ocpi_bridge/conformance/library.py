@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, BaseSettings
 from pydantic.fields import ModelField
 
+from adapters.datatypes import moment
 from ocpi_bridge.conformance import values
 
 DISTRIBUTION = "extrawest-ocpi"
@@ -112,7 +113,7 @@ def read_cistring(cls: Any, value: object) -> Any:
 def read_datetime(cls: Any, value: object) -> Any:
     if not isinstance(value, str):
         raise TypeError("must be a DateTime string")
-    return cls(values.write_datetime(values.read_datetime(value)))
+    return cls(moment(values.read_datetime(value)))
 
 
 def printable(value: object, max_length: int) -> str:

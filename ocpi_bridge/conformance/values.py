@@ -24,15 +24,6 @@ def read_datetime(text: str) -> datetime:
         raise ValueError("outside the calendar") from error
 
 
-def write_datetime(moment: datetime) -> str:
-    """UTC with Z and at most milliseconds: 25 characters hold no microseconds (TY-01). Naive moments are a mistake."""
-    if moment.tzinfo is None:
-        raise ValueError("a time without zone")
-    moment = moment.astimezone(UTC)
-    precision = "milliseconds" if moment.microsecond >= 1000 else "seconds"
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
-
-
 def is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)

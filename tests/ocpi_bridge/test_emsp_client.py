@@ -12,9 +12,11 @@ import orjson
 import pytest
 import structlog
 
+from adapters.datatypes import moment
+from adapters.rendered import encode
 from ocpi_bridge.emsp_client import Delivery, EmspClient, Peer, PullFailed, Reply
 from ocpi_bridge.emsp_simulator import Allow, Authorization, EmspSimulator, Fault
-from ocpi_bridge.emsp_wire import delivery, encode, join, next_page, ocpi_time
+from ocpi_bridge.emsp_wire import delivery, join, next_page
 from ocpi_bridge.outbound import Guarded, OutboundPolicy
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -453,7 +455,7 @@ def test_encode_writes_what_a_strict_reader_wants() -> None:  # TY-01, TY-08
     )
     brussels = datetime(2026, 7, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
     assert encode([brussels, NOW]) == b'["2026-07-01T10:00:00.123Z","2026-03-01T10:00:00Z"]'
-    assert len(ocpi_time(brussels)) <= 25
+    assert len(moment(brussels)) <= 25
     for wrong in (Decimal("NaN"), NOW.replace(tzinfo=None), object()):
         with pytest.raises(TypeError):
             encode(wrong)

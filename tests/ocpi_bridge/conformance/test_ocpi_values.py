@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.datatypes import moment as write_datetime
 from ocpi_bridge.conformance import library
 from ocpi_bridge.conformance.authentication import presented_tokens
 from ocpi_bridge.conformance.paging import page_filters, page_headers
-from ocpi_bridge.conformance.values import Folded, is_http_url, read_datetime, write_datetime
+from ocpi_bridge.conformance.values import Folded, is_http_url, read_datetime
 
 TABLES = Path(__file__).parents[2] / "vectors" / "ocpi" / "field_tables" / "2.2.1.json"
 READ = ("Token", "EnergyContract", "StartSession", "StopSession", "UnlockConnector", "ReserveNow", "CancelReservation")
