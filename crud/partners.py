@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+import structlog
 from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
 
@@ -18,6 +19,8 @@ from crud.models import Partner
 from csms.database import Database
 
 TOKEN_BYTES = 48  # 64 characters in URL-safe Base64, the most that OCPI allows (CR-30)
+
+log = structlog.get_logger(__name__)
 
 
 class PartnerState(StrEnum):
@@ -167,9 +170,16 @@ class Partners:
         return [self._record(row) for row in connection.execute(select(Partner.__table__).order_by(Partner.id))]
 
     def registered(self, connection: Connection) -> Sequence[PartnerRecord]:
-        """The partners with which anything is exchanged."""
+        """The partners with which anything is exchanged. One whose tokens another key has sealed cannot be called: it is
+        left out, and the log says so."""
         query = select(Partner.__table__).where(Partner.state == PartnerState.REGISTERED).order_by(Partner.id)
-        return [self._record(row) for row in connection.execute(query)]
+        found = []
+        for row in connection.execute(query):
+            try:
+                found.append(self._record(row))
+            except SealBroken as error:
+                log.error("partner_left_out", partner=row.name, reason=str(error))
+        return found
 
     def _one(self, connection: Connection, which: ColumnElement[bool], said: str) -> PartnerRecord:
         row = connection.execute(select(Partner.__table__).where(which)).one_or_none()

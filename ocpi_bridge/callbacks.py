@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import Connection, and_, or_, select, update
 
 from adapters.commands import command_result
 from crud.models import CommandCallback
-from crud.partners import Partners
+from crud.partners import Partners, SealBroken
 from csms.commands import Outcome
 from csms.database import Database
 from csms.journal import Wake
@@ -96,12 +96,11 @@ class Callbacks:
                     .where(CommandCallback.request_id == row.request_id, CommandCallback.sent_at.is_(None))
                     .values(sent_at=now)
                 )
-                partner = self._partners.get(connection, row.partner_id)
-                calling = peer(partner, their_party=(row.country_code, row.party_id))  # RT-13
                 if mine.rowcount != 1:
                     continue
+                calling = self._calling(connection, row)
                 if calling is None:
-                    log.warning("command_result_dropped", request_id=row.request_id, partner=partner.name)
+                    log.warning("command_result_dropped", request_id=row.request_id, partner_id=row.partner_id)
                     continue
                 outcome = OUTCOMES.get(row.outcome, Outcome.FAILED)
                 results.append(
@@ -114,6 +113,15 @@ class Callbacks:
                     )
                 )
         return results
+
+    def _calling(self, connection: Connection, row: Any) -> Peer | None:
+        """None for a partner that may not, or with a changed SECRET_KEY cannot, be called."""
+        try:
+            partner = self._partners.get(connection, row.partner_id)
+        except SealBroken as error:
+            log.error("partner_left_out", partner_id=row.partner_id, reason=str(error))
+            return None
+        return peer(partner, their_party=(row.country_code, row.party_id))  # RT-13
 
     async def _send(self, result: Result) -> None:
         try:

@@ -188,6 +188,15 @@ async def test_who_leaves_has_no_token_of_either_direction(database: Database, p
     assert await partners.caller([said("C-emsp")]) is None
 
 
+def test_a_partner_sealed_with_another_key_is_left_out_and_harms_no_other(
+    database: Database, partners: Partners
+) -> None:
+    registered(database, Partners(database, Vault("the key of last year")), "unreadable")
+    registered(database, partners, "emsp")
+    with database.read() as connection:
+        assert [partner.name for partner in partners.registered(connection)] == ["emsp"]
+
+
 def test_a_hub_speaks_for_its_clients(database: Database, partners: Partners) -> None:  # CR-33, CR-34
     partner_id = registered(database, partners)
     with database.write() as connection:
