@@ -473,6 +473,14 @@ def refuse(connection: Connection, station_id: str) -> None:
     _change(connection, station_id, admission=Admission.REFUSED.value)
 
 
+def refused_and_here(connection: Connection) -> Sequence[str]:
+    """Refused stations whose socket is still open."""
+    query = select(Station.station_id).where(
+        Station.admission == Admission.REFUSED.value, Station.connection_id.is_not(None)
+    )
+    return connection.execute(query).scalars().all()
+
+
 def rebind(connection: Connection, station_id: str) -> None:
     """Forget which box the identity belongs to: the next accepted Boot binds it anew (T1, after an exchange of hardware)."""
     _change(connection, station_id, fingerprint=None)

@@ -24,12 +24,13 @@ from crud.partners import Partners, Vault
 from crud.sessions import SessionsCrud
 from crud.tariffs import TariffsCrud
 from crud.tokens import TokensCrud
-from csms import message_store, schema
+from csms import message_store, schema, stations
 from csms.billing.charge_records import bill, session_price
 from csms.bus import LoggedFrame
 from csms.core import Csms
 from csms.database import Database
 from csms.gateway.connections import Connections
+from csms.gateway.link import POLICY_VIOLATION
 from csms.gateway.message_log import MessageLogWriter
 from csms.gateway.server import Gateway, GatewaySettings
 from csms.journal import FactType, Subscriber, Wake, behind
@@ -52,6 +53,7 @@ from ocpi_bridge.web import WebServer, create_app
 
 log = structlog.get_logger(__name__)
 
+REFUSALS_EVERY_S = 1.0
 ROLES_EVERY_S = 60.0
 OPEN_FILES = 200_000  # ten thousand chargers, and then some
 
@@ -203,6 +205,7 @@ class Service:
             "token_sync": self._token_sync.run,
             "retention": retention.run,
             "roles": self._follow_imports,
+            "refusals": self._follow_refusals,
         }
 
     def _write_messages(self, frames: Sequence[LoggedFrame]) -> None:
@@ -218,6 +221,17 @@ class Service:
         while True:
             await asyncio.sleep(ROLES_EVERY_S)
             self._our_roles[:] = await asyncio.to_thread(self._read_roles)
+
+    async def _follow_refusals(self) -> None:
+        """Who is refused while connected is sent away; its next connection is answered 403."""
+        while True:
+            await asyncio.sleep(REFUSALS_EVERY_S)
+            for station_id in await asyncio.to_thread(self._refused):
+                self.connections.close_station(station_id, POLICY_VIOLATION, "refused")
+
+    def _refused(self) -> Sequence[str]:
+        with self.database.read() as connection:
+            return stations.refused_and_here(connection)
 
     def _partner_changed(self) -> None:
         self.wake()

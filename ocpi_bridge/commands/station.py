@@ -79,7 +79,7 @@ def adopt(station_id: Id) -> None:
 
 @app.command()
 def refuse(station_id: Id) -> None:
-    """Keep a station out: its next connection is answered 403."""
+    """Keep a station out: it is sent away if it is connected, and its next connection is answered 403."""
     _verb(station_id, lambda connection: stations.refuse(connection, station_id))
     say(f"{station_id} refused")
 

@@ -82,6 +82,15 @@ async def run(cli: Cli, *arguments: str) -> Any:
         return await asyncio.to_thread(cli, *arguments)
 
 
+async def test_a_refused_charger_is_sent_away(cli: Cli, service: Service, charger: list[Any]) -> None:
+    assert "CP1" in service.connections.connected()
+    shown = await run(cli, "station", "refuse", "CP1")
+    assert shown.exit_code == 0, shown.stderr
+    async with asyncio.timeout(LIMIT_S):
+        while "CP1" in service.connections.connected():  # noqa: ASYNC110 - the other end of a socket has no event for us
+            await asyncio.sleep(0.05)
+
+
 async def test_a_charger_is_asked_and_its_answer_printed(cli: Cli, charger: list[Any]) -> None:
     shown = await run(cli, "station", "command", "CP1", "get-configuration", "HeartbeatInterval", "Colour")
     assert shown.exit_code == 0, shown.stderr
