@@ -15,6 +15,8 @@ from csms.journal import Fact, FactType
 from csms.lifecycle import PARKED, State
 from csms.models import Connector, Evse, Location, Station, Tariff, Transaction
 
+KEEPS_TIME_S = 60.0  # a charger that took our currentTime is no further off than the way of a message and a lazy clock
+
 
 class Availability(StrEnum):
     """What an EVSE is to somebody who wants to charge."""
@@ -159,10 +161,15 @@ class Statuses:
             self._batch.update(Transaction, "id", running.id, {"findings": [*running.findings, PARKED]})
 
     def _measure_clock(self, event: ConnectorStatusReported) -> None:
-        """A status is told when it changes: its time is the charger's clock, live (F01)."""
+        """A status is told when it changes: its time is the charger's clock, live (F01), and says whether it took the time
+        that its Boot was answered (F02)."""
         if event.occurred_at is not None:
             skew = skew_s(event.occurred_at, event.received_at)
-            changes = {"clock_skew_s": skew, "clock_skew_at": event.received_at}
+            changes = {
+                "clock_skew_s": skew,
+                "clock_skew_at": event.received_at,
+                "keeps_our_time": abs(skew) <= KEEPS_TIME_S,
+            }
             self._batch.update(Station, "station_id", event.station_id, changes)
 
 

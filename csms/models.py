@@ -89,6 +89,7 @@ class Station(Base):
     offline_told: Mapped[bool] = mapped_column(default=False)  # partners see its EVSEs as UNKNOWN
     clock_skew_s: Mapped[float | None]
     clock_skew_at: Mapped[datetime | None]
+    keeps_our_time: Mapped[bool | None]  # None until its first word after a Boot (F02)
     created_at: Mapped[datetime]
 
 

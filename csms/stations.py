@@ -163,6 +163,7 @@ class Boots:
             if station["binding"] == BindingPolicy.OFF or binding in (Binding.FIRST, Binding.REFINED):
                 changes["fingerprint"] = offered
             changes["boot_epoch"] = station["boot_epoch"] + 1
+            changes["keeps_our_time"] = None  # it was told the time just now: what it makes of that is to be seen
             for transaction_id in self._active.get(event.station_id, ()):
                 batch.update(Transaction, "id", transaction_id, {"booted_inside": True})
             batch.fact(FactType.STATION_BOOTED, event.station_id, event, firmware_version=event.firmware_version)

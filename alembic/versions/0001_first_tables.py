@@ -288,6 +288,7 @@ def _main() -> None:
         _bool("offline_told"),
         _float("clock_skew_s", null=True),
         _time("clock_skew_at", null=True),
+        _bool("keeps_our_time", null=True),
         _time("created_at"),
         sa.PrimaryKeyConstraint("station_id", name="pk_stations"),
     )

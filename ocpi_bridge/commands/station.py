@@ -17,6 +17,8 @@ app = typer.Typer(help="Stations: adopt, rebind, passwords, commands.", no_args_
 
 PASSWORD_BYTES = 16  # 32 hex digits, within the 16 to 40 that OCPP 1.6 allows for an AuthorizationKey
 
+CLOCK = {True: "ours", False: "its own", None: "unknown"}  # F02
+
 Id = Annotated[str, typer.Argument(metavar="ID", help="The identity in the station's URL.")]
 Timeout = Annotated[float, typer.Option(min=1, max=600, help="Seconds to wait for the station.")]
 
@@ -51,6 +53,8 @@ def list_(
             "ocpp_version": row.ocpp_version,
             "password": row.password_hash is not None,
             "bound": row.fingerprint is not None,
+            "clock": CLOCK[row.keeps_our_time],
+            "clock_skew_s": row.clock_skew_s,
             "evses": statuses.get(row.station_id, []),
         }
         for row in found
@@ -65,6 +69,7 @@ def list_(
         "firmware_version": "firmware",
         "ocpp_version": "OCPP",
         "password": "password",
+        "clock": "clock",
         "evses": "EVSEs",
     }
     show("Stations", columns, rows, as_json=as_json)

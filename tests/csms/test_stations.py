@@ -9,7 +9,7 @@ from sqlalchemy import update
 from csms import stations
 from csms.bus import Admission, ConnectionClosed, ConnectionOpened
 from csms.database import Database
-from csms.events import RegistrationStatus
+from csms.events import ConnectorStatus, RegistrationStatus
 from csms.models import Alert, Connection, JournalEntry, Station, StationBoot
 from csms.passwords import verify
 from csms.stations import Binding, UnknownStation, bind, last_gap
@@ -327,3 +327,24 @@ async def test_a_station_away_for_a_minute_is_told_and_told_back(database: Datab
         assert not station(story).offline_told
         facts = [entry.type for entry in story.rows(JournalEntry)]
         assert facts == ["station_offline", "evse_status", "evse_status"] + ["station_online"] + ["evse_status"] * 2
+
+
+@pytest.mark.parametrize(
+    ("off", "follows"), [(timedelta(seconds=2), True), (timedelta(minutes=2), False), (timedelta(days=-3000), False)]
+)
+async def test_the_first_word_after_a_boot_says_whether_a_station_took_our_time(
+    database: Database, off: timedelta, follows: bool
+) -> None:  # F02
+    async with told(database) as story:
+        story.site("CP1")
+
+        def marked() -> bool | None:
+            (station,) = story.rows(Station)
+            return station.keeps_our_time  # type: ignore[no-any-return]
+
+        assert (await story.boot()).current_time == story.now
+        assert marked() is None
+        await story.status(ConnectorStatus.AVAILABLE, at=story.now + off)
+        assert marked() is follows
+        await story.boot()
+        assert marked() is None
