@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench lock clean
+.PHONY: help install demo test check format bench quirks lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -24,8 +24,9 @@ install: $(STAMP) ## .venv from the lock file, with .venv/bin/roambridge
 demo: $(STAMP) ## one roaming story with real sockets and HTTP, then the addresses to look at (ONCE=1 exits)
 	@$(BIN)/python -m ocpi_bridge.demo $(if $(ONCE),--once)
 
-test: $(STAMP) ## the tests (PostgreSQL ones run where a server or its binaries are found)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## the tests, on as many cores as there are (PostgreSQL ones run where a server or its binaries are found)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(if $(ARGS),$(ARGS),-m "not alone")
+	@$(if $(ARGS),:,$(BIN)/python -m pytest -m alone)
 
 check: $(STAMP) ## style, types and import contracts
 	@$(BIN)/ruff format --check .
@@ -37,8 +38,11 @@ format: $(STAMP) ## rewrite the code in the house style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## CPU per message beside the ocpp library's own server
+bench: $(STAMP) ## CPU per message beside the ocpp library's own server; pricing; how soon a partner's start is at its charger
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+quirks: $(STAMP) ## docs/vendor-quirks.md from the entries
+	@$(BIN)/python -m csms.gateway.quirks.page > docs/vendor-quirks.md
 
 lock: ## pin everything again (needs uv on the path)
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -17,8 +17,9 @@ from adapters.datatypes import (
     read_moment,
     text,
 )
-from adapters.periods import charging_periods, total
+from adapters.periods import charging_periods, reserved_period, total
 from adapters.sessions import cdr_token
+from adapters.signed_data import signed_data_to_ocpi
 from adapters.tariffs import tariff_to_ocpi
 
 COSTS = {"fixed": "total_fixed_cost", "energy": "total_energy_cost", "time": "total_time_cost"}
@@ -35,18 +36,20 @@ class StoredPeriod:
 def cdr_to_ocpi(record: Any, tariff: Any, transaction: Any) -> dict[str, Any]:
     """Of a ChargeRecord row, the Tariff row it was priced by (None: none) and its Transaction row.
 
-    total_energy and the times are the sums of the periods' volumes (CD-18). A credit carries all data of the original and
+    total_energy and the times are the sums of the periods' volumes (CD-18). Where a reservation was priced it begins with
+    that, and its first period is the time that the EVSE was kept. A credit carries all data of the original and
     only its total negated (CD-07).
     """
-    periods = charging_periods(_stored(record.periods), text(tariff.tariff_id, 36) if tariff is not None else None)
+    tariff_id = text(tariff.tariff_id, 36) if tariff is not None else None
+    kept = _kept(record.evidence, tariff_id)
+    periods = [*kept, *charging_periods(_stored(record.periods), tariff_id)]
     parking_time = total(periods, "PARKING_TIME")
-    sign = -1 if record.credit else 1
     return present(
         {
             "country_code": text(record.country_code, 2),
             "party_id": text(record.party_id, 3),
             "id": record.id,
-            "start_date_time": moment(record.started_at),
+            "start_date_time": kept[0]["start_date_time"] if kept else moment(record.started_at),
             "end_date_time": moment(record.ended_at),
             "session_id": record.transaction_id,
             "cdr_token": cdr_token(record.snapshot),
@@ -56,12 +59,19 @@ def cdr_to_ocpi(record: Any, tariff: Any, transaction: Any) -> dict[str, Any]:
             "currency": record.currency,
             "tariffs": [tariff_to_ocpi(tariff)] if tariff is not None else None,
             "charging_periods": periods,
-            "total_cost": price(sign * abs(record.total_excl_vat), sign * abs(record.total_incl_vat)),
+            "signed_data": signed_data_to_ocpi(record.signed_data),
+            "total_cost": price(*_total(record)),
             **{name: _cost(record.costs, part) for part, name in COSTS.items()},
             "total_energy": plain(total(periods, "ENERGY")),
-            "total_time": plain(total(periods, "TIME", "PARKING_TIME")),
+            "total_time": plain(total(periods, "TIME", "PARKING_TIME", "RESERVATION_TIME")),
             "total_parking_time": plain(parking_time) if parking_time else None,
-            "total_parking_cost": _cost(record.costs, "parking") if parking_time else None,
+            "total_parking_cost": _cost(record.costs, "parking")
+            if parking_time or _paid(record.costs, "parking")
+            else None,
+            "total_reservation_cost": _cost(record.costs, "reservation")
+            if _paid(record.costs, "reservation")
+            else None,
+            "remark": optional_text(record.snapshot.get("remark"), 255),
             "credit": True if record.credit else None,
             "credit_reference_id": record.credit_reference_id if record.credit else None,
             "last_updated": moment(record.created_at),
@@ -96,6 +106,26 @@ def cdr_location(snapshot: Mapping[str, Any]) -> dict[str, Any]:
             "connector_power_type": connector.get("power_type") or "AC_3_PHASE",
         }
     )
+
+
+def _total(record: Any) -> tuple[Decimal, Decimal]:
+    """Less than nothing on a credit, and never a zero with a sign."""
+    sign = -1 if record.credit else 1
+    excl_vat, incl_vat = (sign * abs(amount) or Decimal() for amount in (record.total_excl_vat, record.total_incl_vat))
+    return excl_vat, incl_vat
+
+
+def _paid(costs: Mapping[str, Any], part: str) -> bool:
+    """Whether it cost anything: a step fills up what is too short to be told as a time."""
+    return any(Decimal(amount) for amount in costs.get(part) or () if amount is not None)
+
+
+def _kept(evidence: Mapping[str, Any] | None, tariff_id: str | None) -> list[dict[str, Any]]:
+    """The period in which the EVSE was kept for it, if it was priced."""
+    told = (evidence or {}).get("reservation")
+    if told is None:
+        return []
+    return reserved_period(read_moment(told["start"], "start"), read_moment(told["end"], "end"), tariff_id)
 
 
 def _cost(costs: Mapping[str, Any], part: str) -> dict[str, Any] | None:

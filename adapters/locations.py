@@ -5,7 +5,9 @@ from typing import Any
 
 from adapters import details
 from adapters.datatypes import geo_location, moment, optional_text, present, text
-from csms.locations import Availability, availability
+from csms.availability import AVAILABILITY, Availability
+from csms.features import RESERVATION, SMART_CHARGING, Features
+from csms.locations import Meanings, availability
 
 STATUS = {
     Availability.AVAILABLE: "AVAILABLE",
@@ -17,8 +19,11 @@ STATUS = {
     Availability.REMOVED: "REMOVED",
 }
 
-# What our commands serve on every EVSE (LO-44), and what only the operator can know of the hardware.
+# What our commands serve on every EVSE (LO-44), what the station must have for it, and what only the operator can know of
+# the hardware. Charging preferences are the operator's to offer (ADR 38).
 SERVED = ("REMOTE_START_STOP_CAPABLE", "RFID_READER", "UNLOCK_CAPABLE")
+FEATURED = {"RESERVABLE": RESERVATION, "CHARGING_PROFILE_CAPABLE": SMART_CHARGING}
+OFFERED = {**FEATURED, "CHARGING_PREFERENCES_CAPABLE": SMART_CHARGING}
 HARDWARE = (
     "CHIP_CARD_SUPPORT",
     "CONTACTLESS_CARD_SUPPORT",
@@ -29,12 +34,23 @@ HARDWARE = (
 
 
 def location_to_ocpi(
-    location: Any, evses: Sequence[tuple[Any, Sequence[Any]]], stations: Mapping[str, Any]
+    location: Any,
+    evses: Sequence[tuple[Any, Sequence[Any]]],
+    stations: Mapping[str, Any],
+    features: Mapping[str, Features] = {},
+    meanings: Meanings = AVAILABILITY,
+    *,
+    operator_name: str | None = None,
 ) -> dict[str, Any]:
-    """The complete Location (LO-03). `evses`: EVSE rows, each with its connector rows; `stations`: station rows by id.
+    """The complete Location (LO-03). `evses`: EVSE rows, each with its connector rows; `stations`: station rows by id;
+    `features`: what the stations that have told say that they can.
 
-    An EVSE without any connector is not shown: OCPI has no such thing (LO-40).
+    An EVSE without any connector is not shown: OCPI has no such thing (LO-40). `operator_name`: ours in our credentials, which
+    need not be repeated (LO-32).
     """
+    words = dict(location.details or {})
+    if words.get("operator") == {"name": operator_name}:
+        del words["operator"]
     return present(
         {
             "country_code": text(location.country_code, 2),
@@ -49,18 +65,31 @@ def location_to_ocpi(
             "country": text(location.country, 3),
             "coordinates": geo_location(location.latitude, location.longitude),
             "evses": [
-                evse_to_ocpi(evse, connectors, station_offline=_offline(stations.get(evse.station_id)))
+                evse_to_ocpi(
+                    evse,
+                    connectors,
+                    station_offline=_offline(stations.get(evse.station_id)),
+                    features=features.get(evse.station_id),
+                    meanings=meanings,
+                )
                 for evse, connectors in evses
                 if connectors
             ],
             "time_zone": text(location.time_zone, 255),
-            **details.of_location(location.details or {}, publish=location.publish),
+            **details.of_location(words, publish=location.publish),
             "last_updated": moment(location.last_updated),
         }
     )
 
 
-def evse_to_ocpi(evse: Any, connectors: Sequence[Any], *, station_offline: bool) -> dict[str, Any]:
+def evse_to_ocpi(
+    evse: Any,
+    connectors: Sequence[Any],
+    *,
+    station_offline: bool,
+    features: Features | None = None,
+    meanings: Meanings = AVAILABILITY,
+) -> dict[str, Any]:
     """The complete EVSE; `connectors` holds one at least. One that is gone keeps its connectors (LO-08)."""
     words = evse.details or {}
     kept = [connector for connector in connectors if not connector.removed] or connectors
@@ -69,8 +98,8 @@ def evse_to_ocpi(evse: Any, connectors: Sequence[Any], *, station_offline: bool)
         {
             "uid": text(evse.uid, 36),
             "evse_id": optional_text(evse.evse_id, 48),
-            "status": STATUS[availability(evse, station_offline=station_offline)],
-            "capabilities": capabilities(words),
+            "status": STATUS[availability(evse, station_offline=station_offline, meanings=meanings)],
+            "capabilities": capabilities(words, features),
             "connectors": [connector_to_ocpi(connector) for connector in kept],
             "coordinates": geo_location(place["latitude"], place["longitude"]) if place else None,
             **details.of_evse(words),
@@ -100,12 +129,14 @@ def connector_to_ocpi(connector: Any) -> dict[str, Any]:
     )
 
 
-def capabilities(words: Mapping[str, Any]) -> list[str]:
-    """What is served, or what of it the operator's file names, with the hardware that it names."""
+def capabilities(words: Mapping[str, Any], features: Features | None) -> list[str]:
+    """What is served here, or what of it the operator's file names, with the hardware that it names. `features` None: the
+    station has not told what it can, and the file is believed."""
     named = words.get("capabilities")
     if not isinstance(named, list):
-        return list(SERVED)
-    return [word for word in (*SERVED, *HARDWARE) if word in named]
+        return [*SERVED, *(word for word, needed in FEATURED.items() if needed in (features or ()))]
+    here = [word for word, needed in OFFERED.items() if features is None or needed in features]
+    return [word for word in (*SERVED, *here, *HARDWARE) if word in named]
 
 
 def _offline(station: Any) -> bool:

@@ -49,6 +49,15 @@ def charging_periods(stretches: Iterable[Stretch], tariff_id: str | None) -> lis
     return periods
 
 
+def reserved_period(start: datetime, end: datetime, tariff_id: str | None) -> list[dict[str, Any]]:
+    """The one before all others of a charge that an EVSE was kept for; none where that was for no time."""
+    hours = volume(Decimal((end - start) // MICROSECOND) / HOUR_US)
+    if not hours:
+        return []
+    dimensions = [{"type": "RESERVATION_TIME", "volume": plain(hours)}]
+    return [present({"start_date_time": moment(start), "dimensions": dimensions, "tariff_id": tariff_id})]
+
+
 def total(periods: Iterable[dict[str, Any]], *dimensions: str) -> Decimal:
     """The sum of these dimensions over rendered periods."""
     return sum(

@@ -1,5 +1,6 @@
 """An OCPI object as it leaves: a plain dict, and its bytes made once."""
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -22,12 +23,25 @@ def _exact(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form here")
 
 
-class Rendered:
-    """`dict()` must not be changed; `json_bytes` are its bytes, made at the first use and kept."""
+Body = Mapping[str, Any]
+Translate = Callable[[Body, Body], dict[str, Any]]
 
-    def __init__(self, body: dict[str, Any]) -> None:
+
+class Rendered:
+    """`dict()` must not be changed; `json_bytes` are its bytes, made at the first use and kept. `beside` the body stands what
+    another version shows of the same object and this one does not."""
+
+    def __init__(self, body: dict[str, Any], *, beside: Body | None = None) -> None:
         self._body = body
+        self._beside: Body = beside or {}
         self._bytes: bytes | None = None
+        self._translated: dict[Translate, Rendered] = {}
+
+    def translated(self, translate: Translate) -> "Rendered":
+        """The same object in another version, made at the first use and kept."""
+        if translate not in self._translated:
+            self._translated[translate] = Rendered(translate(self._body, self._beside))
+        return self._translated[translate]
 
     def dict(self) -> dict[str, Any]:
         return self._body

@@ -5,9 +5,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from adapters.datatypes import NOT_AVAILABLE, moment, optional_text, present, price, text, volume
-from adapters.periods import MWH_PER_KWH, charging_periods
+from adapters.periods import MWH_PER_KWH, charging_periods, reserved_period
 from csms.billing.periods import closed
-from csms.billing.tariffs import Period, Price
+from csms.billing.pricing import Price
+from csms.billing.sessions import DEFAULT_CURRENCY
+from csms.billing.tariffs import Period
+from csms.billing.verdict import is_held
 from csms.lifecycle import State
 
 STATUS = {
@@ -22,11 +25,14 @@ def session_to_ocpi(transaction: Any, periods: Sequence[Period], cost: Price) ->
     """Of a Transaction row; `periods` and `cost` from the function that also makes its bill (TC-28).
 
     While it runs the last period is left out, since it still grows: what was told of periods is never taken back (SE-07).
-    total_cost is left out while it is not known (SE-22).
+    total_cost is left out while it is not known (SE-22), also where a person must look at the bill first: COMPLETED is
+    final, and the CDR will say it.
     """
     snapshot = transaction.snapshot
     ended = transaction.state == State.ENDED
-    tariff = snapshot.get("tariff") or {}
+    tariff_id = optional_text((snapshot.get("tariff") or {}).get("tariff_id"), 36)
+    kept = cost.reservation
+    unknown = cost.unsupported or (ended and is_held(transaction))
     return present(
         {
             "country_code": text(transaction.country_code, 2),
@@ -42,12 +48,39 @@ def session_to_ocpi(transaction: Any, periods: Sequence[Period], cost: Price) ->
             "evse_uid": _of(snapshot, "evse", "uid", 36),
             "connector_id": _of(snapshot, "connector", "connector_id", 36),
             "currency": cost.currency,
-            "charging_periods": charging_periods(
-                periods if ended else closed(periods), optional_text(tariff.get("tariff_id"), 36)
-            ),
-            "total_cost": None if cost.unsupported else price(cost.total_excl_vat, cost.total_incl_vat),
+            "charging_periods": [
+                *(reserved_period(kept.start, kept.end, tariff_id) if kept else ()),
+                *charging_periods(periods if ended else closed(periods), tariff_id),
+            ],
+            "total_cost": None if unknown else price(cost.total_excl_vat, cost.total_incl_vat),
             "status": STATUS[State(transaction.state)],
             "last_updated": moment(transaction.last_updated),
+        }
+    )
+
+
+def reserved_to_ocpi(reservation: Any) -> dict[str, Any]:
+    """Of the row of a Reservation that its station granted, and that no charge has followed (SE-14): charging is yet to come,
+    or will not. Its EVSE is #NA while none is assigned (SE-15)."""
+    snapshot = reservation.snapshot
+    over = reservation.state != "active"
+    return present(
+        {
+            "country_code": text(reservation.country_code, 2),
+            "party_id": text(reservation.party_id, 3),
+            "id": reservation.public_id,
+            "start_date_time": moment(reservation.granted_at),
+            "end_date_time": moment(reservation.finished_at) if over and reservation.finished_at else None,
+            "kwh": volume(Decimal(0)),
+            "cdr_token": cdr_token(snapshot),
+            "auth_method": "COMMAND",
+            "authorization_reference": optional_text(reservation.authorization_reference, 36),
+            "location_id": _of(snapshot, "location", "location_id", 36),
+            "evse_uid": _of(snapshot, "evse", "uid", 36),
+            "connector_id": _of(snapshot, "connector", "connector_id", 36),
+            "currency": snapshot.get("currency") or DEFAULT_CURRENCY,
+            "status": "COMPLETED" if over else "RESERVATION",
+            "last_updated": moment(reservation.last_updated),
         }
     )
 

@@ -1,6 +1,6 @@
 """A tariff's version as the OCPI Tariff that partners pay by."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +10,9 @@ from adapters.datatypes import moment, number, plain, present, price, text
 _NUMBERS = ("min_kwh", "max_kwh", "min_current", "max_current", "min_power", "max_power")
 _SECONDS = ("min_duration", "max_duration")
 _TEXTS = {"start_time": 5, "end_time": 5, "start_date": 10, "end_date": 10}
+
+
+FREE: Sequence[Mapping[str, Any]] = [{"price_components": [{"type": "FLAT", "price": 0, "step_size": 1}]}]  # TA-14
 
 
 def tariff_to_ocpi(tariff: Any) -> dict[str, Any]:
@@ -25,10 +28,21 @@ def tariff_to_ocpi(tariff: Any) -> dict[str, Any]:
             **details.of_tariff(extra),
             "min_price": _limit(extra, "min_price"),
             "max_price": _limit(extra, "max_price"),
-            "elements": [_element(element) for element in tariff.elements],
+            "elements": FREE
+            if _is_free(tariff.elements, extra)
+            else [_element(element) for element in tariff.elements],
             "last_updated": moment(tariff.last_updated),
         }
     )
+
+
+def _is_free(elements: Sequence[Mapping[str, Any]], extra: Mapping[str, Any]) -> bool:
+    """That nothing in it costs anything, whatever its dimensions and conditions; not of one that says so as it should."""
+    components = [component for element in elements for component in element["price_components"]]
+    if [component["type"] for component in components] == ["FLAT"] and not elements[0].get("restrictions"):
+        return False
+    least = (extra.get("min_price") or {}).get("excl_vat", 0)
+    return not any(number(price, "price") for price in (least, *(component["price"] for component in components)))
 
 
 def _element(element: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ class Caller:
 
     `token_state`: "A" may use versions and credentials only (TR-08), "C" everything. `roles`: (country_code, party_id,
     role) of its credentials, empty before registration. `our_party`: the party of ours that answers it when it names none.
+    `clients`: who stands behind a hub, in capitals; None: it has not told, so anybody may.
+    `version`: in which it registered, whose modules are open to it; None before.
     """
 
     partner_id: int
@@ -30,13 +32,24 @@ class Caller:
     our_party: Party
     roles: tuple[tuple[str, str, str], ...] = ()
     accept_raw_token: bool = False
+    version: str | None = None
+    clients: frozenset[Party] | None = None
+
+    @property
+    def is_hub(self) -> bool:
+        return any(role == "HUB" for _, _, role in self.roles)
 
     def speaks_for(self, country_code: str, party_id: str) -> bool:
-        """Is this party one of the caller's roles (TR-23), or may it be a client of this hub (CR-34)? Without case (TY-04)."""
-        wanted = (country_code.casefold(), party_id.casefold())
-        return any(
-            role == "HUB" or (country.casefold(), party.casefold()) == wanted for country, party, role in self.roles
-        )
+        """Is this party one of the caller's roles (TR-23), or a client of this hub (CR-34)? Without case (TY-04)."""
+        wanted = (country_code.upper(), party_id.upper())
+        if any((country.upper(), party.upper()) == wanted for country, party, _ in self.roles):
+            return True
+        return self.is_hub and (self.clients is None or wanted in self.clients)
+
+    def is_itself_a_hub_as(self, country_code: str, party_id: str) -> bool:
+        """Is this the hub's own party, in whose name it broadcasts and reads (RT-08, RT-10)?"""
+        wanted = (country_code.upper(), party_id.upper())
+        return any(role == "HUB" and (country.upper(), party.upper()) == wanted for country, party, role in self.roles)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

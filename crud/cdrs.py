@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, case, select
 
+from adapters import v211
 from adapters.cdrs import cdr_to_ocpi
 from adapters.rendered import Rendered
+from crud.kept import Kept
 from crud.pages import Listed, fetch, page_of
 from crud.scope import own
 from csms.database import Database
@@ -15,43 +17,65 @@ from csms.models import ChargeRecord, Tariff, Transaction
 
 _RECORD = ChargeRecord.__table__.c
 _TRANSACTION = Transaction.__table__.c
+_BEFORE = case((_RECORD.credit, 0), else_=1)  # a credit before what stands instead
+
+
+CACHED = 20_000  # CDRs
 
 
 class CdrsCrud:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    """One that was shown is rendered no more: it never changes (CD-06)."""
 
-    async def list(self, filters: dict[str, Any], **_: Any) -> Listed:
-        return await asyncio.to_thread(self._list, filters)
+    def __init__(self, database: Database, *, cached: int = CACHED) -> None:
+        self._database = database
+        self._kept = Kept(cached)
+
+    async def list(self, filters: dict[str, Any], *, version: str = "2.2.1", **_: Any) -> Listed:
+        return await asyncio.to_thread(self._list, filters, version)
 
     def current(self, connection: Connection, id: str) -> Rendered | None:
         """The CDR of this charge record; None when there is none."""
-        rows = connection.execute(select(ChargeRecord.__table__).where(_RECORD.id == id)).all()
-        return next(iter(_rendered(connection, rows)), None)
+        return next(iter(self._rendered(connection, [id])), None)
 
-    def _list(self, filters: dict[str, Any]) -> Listed:
-        query = select(ChargeRecord.__table__).where(*own(ChargeRecord))
+    def _list(self, filters: dict[str, Any], version: str) -> Listed:
+        query = select(_RECORD.id).where(*own(ChargeRecord))
+        if version == v211.VERSION:  # it knows no credits, and without them a corrected CDR would be paid twice (CD-09)
+            query = query.where(_RECORD.credit.is_(False), _RECORD.corrects.is_(None))
         with self._database.read() as connection:
             rows, total, last = fetch(
                 connection,
                 query,
                 page_of(filters),
                 updated=_RECORD.created_at,  # a record never changes after (CD-10)
-                order=(_RECORD.created_at, _RECORD.id),
+                order=(_RECORD.created_at, _BEFORE, _RECORD.id),
             )
-            return list(_rendered(connection, rows)), total, last
+            return [*self._rendered(connection, [row.id for row in rows])], total, last
+
+    def _rendered(self, connection: Connection, ids: Sequence[str]) -> Sequence[Rendered]:
+        """In the order of `ids`."""
+        looks = dict.fromkeys(ids)
+        found = self._kept.same(looks)
+        missing = select(ChargeRecord.__table__).where(_RECORD.id.in_([id for id in ids if id not in found]))
+        if len(found) < len(looks):
+            fresh = _rendered(connection, connection.execute(missing).all())
+            self._kept.keep(looks, fresh)
+            found |= fresh
+        return [found[id] for id in ids if id in found]
 
 
-def _rendered(connection: Connection, records: Sequence[Row[Any]]) -> Sequence[Rendered]:
+def _rendered(connection: Connection, records: Sequence[Row[Any]]) -> dict[str, Rendered]:
     if not records:
-        return []
+        return {}
     started = select(
         _TRANSACTION.id, _TRANSACTION.auth_method, _TRANSACTION.authorization_reference, _TRANSACTION.tariff_row
     ).where(_TRANSACTION.id.in_({record.transaction_id for record in records}))
     transactions = {row.id: row for row in connection.execute(started)}
     versions = select(Tariff.__table__).where(Tariff.id.in_({record.tariff_row for record in records}))
     tariffs = {row.id: row for row in connection.execute(versions)}
-    return [
-        Rendered(cdr_to_ocpi(record, tariffs.get(record.tariff_row), transactions[record.transaction_id]))
+    return {
+        record.id: Rendered(
+            cdr_to_ocpi(record, tariffs.get(record.tariff_row), transactions[record.transaction_id]),
+            beside={"snapshot": record.snapshot},
+        )
         for record in records
-    ]
+    }

@@ -1,63 +1,98 @@
 """Locations as partners read them: complete, current, and rendered again only when something in them changed."""
 
 import asyncio
-import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, select
 
+from adapters import shown, v211
 from adapters.locations import location_to_ocpi
 from adapters.rendered import Rendered
+from crud.caller import Party
+from crud.kept import Kept
 from crud.pages import Listed, fetch, page_of
-from crud.scope import caller, of_addressed_party
+from crud.payers import Key, hidden_from
+from crud.scope import caller, of_addressed_party, paying
+from csms.availability import AVAILABILITY
+from csms.billing.choice import Payer, offered
 from csms.database import Database
-from csms.models import Connector, Evse, Location, Station
+from csms.features import features_of
+from csms.locations import Meanings
+from csms.models import Connector, Evse, Location, Station, Tariff
+from csms.tariff_changes import key_of
 
 CACHED = 20_000  # locations
 
 _EVSE = Evse.__table__.c
 _CONNECTOR = Connector.__table__.c
+_ROAMING = Location.roaming.is_not(False)
+_TARIFF = Tariff.__table__.c
 
 # What decides how a Location looks besides its own last_updated: (evse row, status, removed, offline) of each EVSE.
 Looks = tuple[Any, ...]
+Hidden = frozenset[Key]
+# Made once: to put it together takes longer than to ask it.
+_LOOKED_AT = (
+    select(_EVSE.location_row, _EVSE.id, _EVSE.status, _EVSE.removed, Station.offline_told)
+    .join(Station, Station.station_id == _EVSE.station_id)
+    .where(_EVSE.location_row.in_(bindparam("rows", expanding=True)))
+    .order_by(_EVSE.id)
+)
 
 
 class LocationsCrud:
     """Blocking work runs in a thread. A Location that did not change costs its share of two small queries."""
 
-    def __init__(self, database: Database, *, cached: int = CACHED) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        cached: int = CACHED,
+        meanings: Meanings = AVAILABILITY,
+        operator_name: str | None = None,
+    ) -> None:
         self._database = database
-        self._cached = cached
-        self._rendered: dict[int, tuple[Looks, Rendered]] = {}
-        self._lock = threading.Lock()
+        self._as_told = partial(location_to_ocpi, meanings=meanings, operator_name=operator_name)
+        self._rendered = Kept(cached)
 
-    async def list(self, filters: dict[str, Any], **_: Any) -> Listed:
-        return await asyncio.to_thread(self._list, filters)
+    async def list(self, filters: dict[str, Any], *, version: str = "2.2.1", **_: Any) -> Listed:
+        return await asyncio.to_thread(self._list, filters, version)
 
-    async def get(self, id: str, **_: Any) -> Rendered | None:
-        return await asyncio.to_thread(self._get, id)
+    async def get(self, id: str, *, version: str = "2.2.1", **_: Any) -> Rendered | None:
+        return await asyncio.to_thread(self._get, id, version)
 
-    def current(self, connection: Connection, row: int) -> Rendered | None:
-        """The Location with this row id, as it is now."""
+    def current(
+        self, connection: Connection, row: int, who: Payer | None = None, version: str = "2.2.1"
+    ) -> Rendered | None:
+        """The Location with this row id, as it is now, with the tariffs that `who` pays (None: anybody); None when there is
+        none that this version shows."""
         found = connection.execute(
-            select(Location.id, Location.location_id, Location.last_updated).where(Location.id == row)
+            select(Location.id, Location.location_id, Location.last_updated).where(
+                Location.id == row, *_shown_in(version)
+            )
         ).all()
-        return next(iter(self._rendered_of(connection, found)), None)
+        return next(iter(self._rendered_of(connection, found, who, version)), None)
 
-    def current_evse(self, connection: Connection, row: int) -> Rendered | None:
+    def current_evse(
+        self, connection: Connection, row: int, who: Payer | None = None, version: str = "2.2.1"
+    ) -> Rendered | None:
         """The EVSE with this row id, as it is now; None when it is not shown."""
         found = connection.execute(select(_EVSE.location_row, _EVSE.uid).where(_EVSE.id == row)).one_or_none()
-        location = self.current(connection, found.location_row) if found is not None else None
+        location = self.current(connection, found.location_row, who, version) if found is not None else None
         if found is None or location is None:
             return None
         uid = found.uid.casefold()
         evses = location.dict().get("evses", ())
         return next((Rendered(evse) for evse in evses if evse["uid"].casefold() == uid), None)
 
-    def _list(self, filters: dict[str, Any]) -> Listed:
-        query = select(Location.id, Location.location_id, Location.last_updated).where(*of_addressed_party(Location))
+    def _list(self, filters: dict[str, Any], version: str) -> Listed:
+        query = select(Location.id, Location.location_id, Location.last_updated).where(
+            *of_addressed_party(Location), *_shown_in(version)
+        )
         with self._database.read() as connection:
             rows, total, last = fetch(
                 connection,
@@ -66,38 +101,41 @@ class LocationsCrud:
                 updated=Location.__table__.c.last_updated,
                 order=(Location.__table__.c.created_at, Location.__table__.c.id),
             )
-            return list(self._rendered_of(connection, rows)), total, last
+            return list(self._rendered_of(connection, rows, paying(), version)), total, last
 
-    def _get(self, id: str) -> Rendered | None:
+    def _get(self, id: str, version: str) -> Rendered | None:
         with self._database.read() as connection:
             found = find(connection, id)
-            return self.current(connection, found.id) if found is not None else None
+            return self.current(connection, found.id, paying(), version) if found is not None else None
 
-    def _rendered_of(self, connection: Connection, rows: Sequence[Any]) -> Sequence[Rendered]:
-        """In the order of `rows` (id, ..., last_updated). Times alone would not do: two changes may carry the same one."""
-        looks = _looks(connection, rows)
-        known: dict[int, Rendered] = {}
-        with self._lock:
-            for row in rows:
-                kept = self._rendered.get(row.id)
-                if kept is not None and kept[0] == looks[row.id]:
-                    known[row.id] = kept[1]
-        fresh = _render(connection, [row.id for row in rows if row.id not in known])
-        with self._lock:
-            for id, location in fresh.items():
-                self._rendered.pop(id, None)
-                self._rendered[id] = (looks[id], location)
-            while len(self._rendered) > self._cached:
-                del self._rendered[next(iter(self._rendered))]
-        known |= fresh
-        return [known[row.id] for row in rows if row.id in known]
+    def _rendered_of(
+        self, connection: Connection, rows: Sequence[Any], who: Payer | None, version: str
+    ) -> Sequence[Rendered]:
+        """In the order of `rows` (id, ..., last_updated). Times alone would not do: two changes may carry the same one.
+        Partners that see the same tariffs share what was rendered."""
+        hidden = frozenset(hidden_from(connection, who, version))
+        looks = {(id, hidden): look for id, look in _looks(connection, rows).items()}
+        known = self._rendered.same(looks)
+        fresh = _render(connection, [row.id for row in rows if (row.id, hidden) not in known], hidden, self._as_told)
+        self._rendered.keep(looks, changed := {(id, hidden): location for id, location in fresh.items()})
+        known |= changed
+        found = [known[row.id, hidden] for row in rows if (row.id, hidden) in known]
+        for location in found:
+            _ = shown("locations", location, version).json_bytes  # made here, in the thread
+        return found
+
+
+def _shown_in(version: str) -> list[ColumnElement[bool]]:
+    """What is private is nobody's (LO-29). 2.1.1 has no word for what drivers shall not be shown, so such a location is not
+    told (V1-06)."""
+    return [_ROAMING, Location.publish.is_(True)] if version == v211.VERSION else [_ROAMING]
 
 
 def find(connection: Connection, location_id: str) -> Row[Any] | None:
     """The location with this id in any case (TY-04), of the addressed party; when several of ours have one, the caller's
     own comes first."""
     query = select(Location.__table__).where(
-        Location.location_key == location_id.casefold(), *of_addressed_party(Location)
+        Location.location_key == location_id.casefold(), _ROAMING, *of_addressed_party(Location)
     )
     found = connection.execute(query.order_by(Location.id)).all()
     ours = caller().our_party if len(found) > 1 else None
@@ -107,18 +145,14 @@ def find(connection: Connection, location_id: str) -> Row[Any] | None:
 def _looks(connection: Connection, rows: Sequence[Any]) -> dict[int, Looks]:
     looks: dict[int, list[Any]] = {row.id: [row.last_updated] for row in rows}
     if looks:
-        query = (
-            select(_EVSE.location_row, _EVSE.id, _EVSE.status, _EVSE.removed, Station.offline_told)
-            .join(Station, Station.station_id == _EVSE.station_id)
-            .where(_EVSE.location_row.in_(looks))
-            .order_by(_EVSE.id)
-        )
-        for location, *evse in connection.execute(query):
-            looks[location].append(tuple(evse))
+        for seen in connection.execute(_LOOKED_AT, {"rows": list(looks)}):
+            looks[seen[0]].append(tuple(seen))
     return {row: tuple(parts) for row, parts in looks.items()}
 
 
-def _render(connection: Connection, rows: Sequence[int]) -> dict[int, Rendered]:
+def _render(
+    connection: Connection, rows: Sequence[int], hidden: Hidden, as_told: Callable[..., dict[str, Any]]
+) -> dict[int, Rendered]:
     if not rows:
         return {}
     locations = connection.execute(select(Location.__table__).where(Location.id.in_(rows))).all()
@@ -126,18 +160,42 @@ def _render(connection: Connection, rows: Sequence[int]) -> dict[int, Rendered]:
         select(Evse.__table__).where(_EVSE.location_row.in_(rows)).order_by(_EVSE.station_id, _EVSE.evse)
     ).all()
     query = select(Connector.__table__).where(_CONNECTOR.evse_row.in_([evse.id for evse in evses]))
+    parties = {location.id: (location.country_code, location.party_id) for location in locations}
+    owners = {evse.id: parties[evse.location_row] for evse in evses}
+    plugs = connection.execute(query.order_by(_CONNECTOR.position, _CONNECTOR.id)).all()
+    tariffs = _choices(connection, plugs)
     connectors: defaultdict[int, list[Any]] = defaultdict(list)
-    for connector in connection.execute(query.order_by(_CONNECTOR.position, _CONNECTOR.id)):
-        connectors[connector.evse_row].append(connector)
+    for connector in plugs:
+        connectors[connector.evse_row].append(_as_seen(connector, owners[connector.evse_row], hidden, tariffs))
     offline = select(Station.station_id, Station.offline_told)
     stations = {
         station.station_id: station
         for station in connection.execute(offline.where(Station.station_id.in_({evse.station_id for evse in evses})))
     }
+    can = features_of(connection, {evse.station_id for evse in evses})
     at: defaultdict[int, list[tuple[Any, Sequence[Any]]]] = defaultdict(list)
     for evse in evses:
         at[evse.location_row].append((evse, connectors[evse.id]))
-    rendered = {row.id: Rendered(location_to_ocpi(row, at[row.id], stations)) for row in locations}
-    for location in rendered.values():
-        _ = location.json_bytes  # made here, in the thread
-    return rendered
+    return {row.id: Rendered(as_told(row, at[row.id], stations, can)) for row in locations}
+
+
+def _choices(connection: Connection, connectors: Sequence[Row[Any]]) -> Mapping[Key, Row[Any]]:
+    """The current tariffs of the connectors that name several."""
+    several = (row.tariff_ids for row in connectors if len(row.tariff_ids or ()) > 1)
+    keys = {tariff_id.casefold() for ids in several for tariff_id in ids}
+    if not keys:
+        return {}
+    query = select(Tariff.__table__).where(_TARIFF.tariff_key.in_(keys), _TARIFF.current.is_(True))
+    return {key_of(row): row for row in connection.execute(query)}
+
+
+def _as_seen(connector: Row[Any], party: Party, hidden: Hidden, tariffs: Mapping[Key, Row[Any]]) -> Any:
+    """With the ids of those tariffs that this reader pays: not those of others (TA-06), and never two at once (LO-49)."""
+    named = connector.tariff_ids or ()
+    keys = [key for tariff_id in named if (key := (*party, tariff_id.casefold())) not in hidden]
+    if len(keys) > 1:
+        keys = [key_of(row) for row in offered(tariffs[key] for key in keys if key in tariffs)]
+    if len(keys) == len(named):
+        return connector
+    ids = [tariff_id for tariff_id in named if (*party, tariff_id.casefold()) in keys]
+    return SimpleNamespace(**{**connector._mapping, "tariff_ids": ids})

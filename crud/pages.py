@@ -1,36 +1,47 @@
 """Lists as partners page through them: filtered and counted by the database, in an order that no update disturbs."""
 
-from collections.abc import Sequence
+import base64
+import binascii
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func
+import orjson
+from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, Row, func, literal, tuple_
 
 from adapters.rendered import Rendered
+from crud.caller import Refusal
+from csms.database import Plain, Utc
 
 LIMIT = 100  # where the route gives none
+FOLLOWING = "following"  # in the filters, after a list: where the next page begins
 
 Listed = tuple[list[Rendered], int, bool]  # the page, how many there are in all, whether it is the last
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """`date_from` inclusive, `date_to` exclusive, both on last_updated (PG-02)."""
+    """`date_from` inclusive, `date_to` exclusive, both on last_updated (PG-02). `after`: of a next link of ours, the order of
+    the last object before the page; `filters` is told the same of the page itself (PG-18)."""
 
+    filters: dict[str, Any]
     offset: int = 0
     limit: int = LIMIT
     date_from: datetime | None = None
     date_to: datetime | None = None
+    after: str | None = None
 
 
 def page_of(filters: dict[str, Any]) -> Page:
     """From py_ocpi's filters, which the routes have checked."""
     return Page(
+        filters=filters,
         offset=filters.get("offset") or 0,
         limit=LIMIT if filters.get("limit") is None else filters["limit"],
         date_from=filters.get("date_from"),
         date_to=filters.get("date_to"),
+        after=filters.get("after"),
     )
 
 
@@ -42,13 +53,53 @@ def fetch(
     updated: ColumnElement[datetime],
     order: Sequence[ColumnElement[Any]],
 ) -> tuple[Sequence[Row[Any]], int, bool]:
-    """The rows of the page, how many there are in all (PG-05), and whether this is the last page."""
+    """The rows of the page, how many there are in all (PG-05), and whether this is the last page. Deep pages that our own
+    links lead to cost no more than the first."""
     if page.date_from is not None:
         query = query.where(updated >= page.date_from)
     if page.date_to is not None:
         query = query.where(updated < page.date_to)
-    total = connection.execute(query.with_only_columns(func.count(), maintain_column_froms=True)).scalar_one()
-    if page.offset >= total:
-        return [], total, True
-    rows = connection.execute(query.order_by(*order).offset(page.offset).limit(page.limit)).all()
-    return rows, total, page.offset + len(rows) >= total
+    keyed = query.add_columns(*(column.label(f"key_{number}") for number, column in enumerate(order))).order_by(*order)
+    if page.after is not None:
+        beyond = [literal(value, column.type) for value, column in zip(_read(page.after, order), order, strict=True)]
+        keyed = keyed.where(tuple_(*order) > tuple_(*beyond))
+    elif page.offset:
+        keyed = keyed.offset(page.offset)
+    rows = connection.execute(keyed.limit(page.limit + 1)).all()
+    last = len(rows) <= page.limit
+    total = len(rows)
+    if not last or page.offset or page.after is not None:  # else this page is all there is
+        total = connection.execute(query.with_only_columns(func.count(), maintain_column_froms=True)).scalar_one()
+    if not last:
+        page.filters[FOLLOWING] = _cursor([getattr(rows[page.limit - 1], f"key_{n}") for n in range(len(order))])
+    return rows[: page.limit], total, last
+
+
+def _cursor(key: Sequence[Any]) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
+
+
+def _read(cursor: str, order: Sequence[ColumnElement[Any]]) -> Sequence[Any]:
+    try:
+        values = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        if not isinstance(values, list) or len(values) != len(order):
+            raise ValueError(cursor)
+        return [READERS[type(column.type)](value) for value, column in zip(values, order, strict=True)]
+    except (ValueError, TypeError, binascii.Error):
+        raise Refusal(200, 2001, "after is no next link of ours", {"field": "after"}) from None
+
+
+def _moment(value: str) -> datetime:
+    read = datetime.fromisoformat(value)
+    if read.tzinfo is None:
+        raise ValueError(value)
+    return read
+
+
+def _whole(value: int) -> int:
+    if abs(int(value)) >= 2**63:
+        raise ValueError(value)
+    return int(value)
+
+
+READERS: dict[type[Any], Callable[[Any], Any]] = {Utc: _moment, Plain: str, BigInteger: _whole, Integer: _whole}

@@ -1,8 +1,6 @@
 """The partners: who may call us by which token, how we call them, and no token ever in the clear at rest."""
 
 import asyncio
-import base64
-import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +9,13 @@ from enum import StrEnum
 from typing import Any, Literal
 
 import structlog
-from cryptography.fernet import Fernet, InvalidToken
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert, or_, select, update
 
 from crud.caller import Caller, Party, PresentedToken
+from crud.hub_clients import forget, known_parties
 from crud.models import Partner
 from csms.database import Database
+from csms.sealing import SealBroken, Vault
 
 TOKEN_BYTES = 48  # 64 characters in URL-safe Base64, the most that OCPI allows (CR-30)
 
@@ -35,10 +34,6 @@ class UnknownPartner(Exception):
 
 class AlreadyRegistered(Exception):
     """The partner is registered; it must leave first."""
-
-
-class SealBroken(Exception):
-    """A stored token cannot be read: SECRET_KEY is not the one it was sealed with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +69,9 @@ class PartnerRecord:
     tokens_pulled_at: datetime | None
     created_at: datetime
     registered_at: datetime | None
+    clients: frozenset[Party] | None = None  # who stands behind a hub, when it has told
+    told_of_us: Mapping[str, Any] | None = None
+    asked_of_strangers: bool = False
 
     def endpoint(self, module: str, role: str) -> str | None:
         return next((e["url"] for e in self.endpoints if (e["identifier"], e["role"]) == (module, role)), None)
@@ -83,38 +81,21 @@ class PartnerRecord:
         return any(role["role"] == "HUB" for role in self.roles)
 
     def speaks_for(self, country_code: str, party_id: str) -> bool:
-        """Is this party one of its roles, or may it be a client of this hub (CR-34)?"""
-        wanted = (country_code.casefold(), party_id.casefold())
-        return self.is_hub or any(
-            (role["country_code"].casefold(), role["party_id"].casefold()) == wanted for role in self.roles
-        )
-
-
-class Vault:
-    """Seals tokens, and makes the digests by which a presented token is found; both need SECRET_KEY."""
-
-    def __init__(self, secret_key: str) -> None:
-        # The key may be a passphrase, so it is stretched; the salt is fixed, since what is sealed must open after a restart.
-        keys = hashlib.scrypt(secret_key.encode(), salt=b"roambridge partner tokens", n=2**14, r=8, p=1, dklen=64)
-        self._fernet = Fernet(base64.urlsafe_b64encode(keys[:32]))
-        self._digest_key = keys[32:]
-
-    def seal(self, token: str) -> str:
-        return self._fernet.encrypt(token.encode()).decode()
-
-    def open(self, sealed: str) -> str:
-        try:
-            return self._fernet.decrypt(sealed).decode()
-        except InvalidToken:
-            raise SealBroken("a partner's token cannot be read: SECRET_KEY has changed") from None
-
-    def digest(self, token: str) -> str:
-        """Equal digests mean equal tokens; without the key nothing can be tried against a stolen table."""
-        return hashlib.blake2b(token.encode(), key=self._digest_key, digest_size=32).hexdigest()
+        """Is this party one of its roles, or a client of this hub (CR-34)?"""
+        wanted = (country_code.upper(), party_id.upper())
+        if any((role["country_code"].upper(), role["party_id"].upper()) == wanted for role in self.roles):
+            return True
+        return self.is_hub and (self.clients is None or wanted in self.clients)
 
 
 def new_token() -> str:
     return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+_DIGESTS: Any = bindparam("digests", expanding=True)
+_BY_DIGEST = select(Partner.__table__).where(
+    or_(Partner.token_in_digest.in_(_DIGESTS), Partner.pending_in_digest.in_(_DIGESTS))
+)
 
 
 class Partners:
@@ -137,11 +118,7 @@ class Partners:
     def find(self, connection: Connection, presented: Sequence[PresentedToken]) -> Caller | None:
         """As `caller`. Tokens are compared by keyed digest, so nothing is learned from the time it takes (TR-06)."""
         readings = {self._vault.digest(reading.token): reading.is_raw for reading in reversed(presented)}
-        row = connection.execute(
-            select(Partner.__table__).where(
-                or_(Partner.token_in_digest.in_(readings), Partner.pending_in_digest.in_(readings))
-            )
-        ).first()
+        row = connection.execute(_BY_DIGEST, {"digests": list(readings)}).first()
         if row is None:
             return None
         by_token_in = row.token_in_digest in readings
@@ -156,6 +133,8 @@ class Partners:
             our_party=(row.country_code, row.party_id),
             roles=tuple((role["country_code"], role["party_id"], role["role"]) for role in row.roles),
             accept_raw_token=row.accept_raw_token,
+            clients=_clients(connection, row),
+            version=row.version,
         )
 
     # ---- reading ----------------------------------------------------------------------------------------------------
@@ -167,16 +146,19 @@ class Partners:
         return self._one(connection, Partner.name == name, name)
 
     def all(self, connection: Connection) -> Sequence[PartnerRecord]:
-        return [self._record(row) for row in connection.execute(select(Partner.__table__).order_by(Partner.id))]
+        return [
+            self._record(connection, row)
+            for row in connection.execute(select(Partner.__table__).order_by(Partner.id)).all()
+        ]
 
     def registered(self, connection: Connection) -> Sequence[PartnerRecord]:
         """The partners with which anything is exchanged. One whose tokens another key has sealed cannot be called: it is
         left out, and the log says so."""
         query = select(Partner.__table__).where(Partner.state == PartnerState.REGISTERED).order_by(Partner.id)
         found = []
-        for row in connection.execute(query):
+        for row in connection.execute(query).all():
             try:
-                found.append(self._record(row))
+                found.append(self._record(connection, row))
             except SealBroken as error:
                 log.error("partner_left_out", partner=row.name, reason=str(error))
         return found
@@ -185,7 +167,7 @@ class Partners:
         row = connection.execute(select(Partner.__table__).where(which)).one_or_none()
         if row is None:
             raise UnknownPartner(said)
-        return self._record(row)
+        return self._record(connection, row)
 
     # ---- coming -----------------------------------------------------------------------------------------------------
 
@@ -291,8 +273,17 @@ class Partners:
         """The partner's whole token list was read by a pull that began then; None asks for a pull."""
         connection.execute(update(Partner).where(Partner.id == partner_id).values(tokens_pulled_at=started_at))
 
+    def ask_of_strangers(self, connection: Connection, partner_id: int, agreed: bool) -> None:
+        """Whether it is asked about cards that nobody has listed (TK-35)."""
+        connection.execute(update(Partner).where(Partner.id == partner_id).values(asked_of_strangers=agreed))
+
+    def told(self, connection: Connection, partner_id: int, of_us: Any) -> None:
+        """By our credentials it knows this of us: {parties, endpoints} (VE-07)."""
+        connection.execute(update(Partner).where(Partner.id == partner_id).values(told_of_us=of_us))
+
     def leave(self, connection: Connection, partner_id: int) -> None:
         """Every token of both directions is void (CR-10); the row stays, since bills refer to it."""
+        forget(connection, partner_id)
         connection.execute(
             update(Partner)
             .where(Partner.id == partner_id)
@@ -301,6 +292,7 @@ class Partners:
                 token_out=None,
                 endpoints=[],
                 tokens_pulled_at=None,
+                told_of_us=None,
                 **self._token_in(None),
                 **self._pending(None),
             )
@@ -320,7 +312,7 @@ class Partners:
     def _opened(self, sealed: str | None) -> str | None:
         return sealed and self._vault.open(sealed)
 
-    def _record(self, row: Row[Any]) -> PartnerRecord:
+    def _record(self, connection: Connection, row: Row[Any]) -> PartnerRecord:
         return PartnerRecord(
             id=row.id,
             name=row.name,
@@ -338,4 +330,12 @@ class Partners:
             tokens_pulled_at=row.tokens_pulled_at,
             created_at=row.created_at,
             registered_at=row.registered_at,
+            clients=_clients(connection, row),
+            told_of_us=row.told_of_us,
+            asked_of_strangers=bool(row.asked_of_strangers),
         )
+
+
+def _clients(connection: Connection, row: Row[Any]) -> frozenset[Party] | None:
+    is_hub = any(role["role"] == "HUB" for role in row.roles)
+    return known_parties(connection, row.id) if is_hub else None

@@ -8,13 +8,17 @@ from typing import Any
 from sqlalchemy import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
+from adapters import v211
 from adapters.datatypes import Unreadable
 from adapters.rendered import Rendered, Stored
 from adapters.tokens import patched, token_from_ocpi, token_to_ocpi
+from adapters.v211.tokens import changes_from_211, token_from_211
 from crud.caller import Caller, Refusal
-from crud.scope import body, caller, request
+from crud.scope import acts_for, body, caller, request
 from csms.database import Database
 from csms.tokens import find, known_as, of_partner, put
+
+ANY_TYPE = ("RFID", "OTHER", "APP_USER", "AD_HOC_USER")  # in 2.1.1 all but the first are OTHER
 
 
 def _utc_now() -> datetime:
@@ -36,43 +40,60 @@ class TokensCrud:
         self._clock = clock
 
     async def get(
-        self, id: str, *, country_code: str, party_id: str, token_type: str = "RFID", **_: Any
+        self,
+        id: str,
+        *,
+        country_code: str,
+        party_id: str,
+        token_type: str = "RFID",
+        version: str = "2.2.1",
+        **_: Any,
     ) -> Rendered | None:
-        """None for an unknown token and for one of somebody else alike."""
-        return await asyncio.to_thread(self._get, caller(), country_code, party_id, id, _word(token_type))
+        """None for an unknown token and for one of somebody else alike. In 2.1.1 the address names no type."""
+        type = None if version == v211.VERSION else _word(token_type)
+        return await asyncio.to_thread(self._get, caller(), country_code, party_id, id, type)
 
-    async def create(
-        self, data: Mapping[str, Any], *, country_code: str, party_id: str, token_type: str = "RFID", **_: Any
-    ) -> Stored:
-        return await self._store(data, None, country_code, party_id, _word(token_type))
+    async def create(self, data: Mapping[str, Any], **address: Any) -> Stored:
+        return await self._store(data, None, **address)
 
-    async def update(
-        self, data: Mapping[str, Any], id: str, *, country_code: str, party_id: str, token_type: str = "RFID", **_: Any
-    ) -> Stored:
-        return await self._store(data, id, country_code, party_id, _word(token_type))
+    async def update(self, data: Mapping[str, Any], id: str, **address: Any) -> Stored:
+        return await self._store(data, id, **address)
 
     async def _store(
-        self, data: Mapping[str, Any], uid: str | None, country_code: str, party_id: str, type: str
+        self,
+        data: Mapping[str, Any],
+        uid: str | None,
+        *,
+        country_code: str,
+        party_id: str,
+        token_type: str = "RFID",
+        version: str = "2.2.1",
+        **_: Any,
     ) -> Stored:
         asking = caller()
-        if not asking.speaks_for(country_code, party_id):
+        type: str | None = _word(token_type)
+        if not acts_for(country_code, party_id):
             raise Refusal(404, 2001, f"{country_code}-{party_id} is not one of your parties")
         incoming = request()
         change = self._patch if incoming is not None and incoming.method == "PATCH" else self._put
+        sent = body(data)
+        if version == v211.VERSION:
+            type = None
+            sent = changes_from_211(sent) if change == self._patch else token_from_211(sent, (country_code, party_id))
         try:
-            stored = await asyncio.to_thread(change, asking, body(data), country_code, party_id, uid, type)
+            stored = await asyncio.to_thread(change, asking, sent, country_code, party_id, uid, type)
         except IntegrityError:  # the same new token came twice at once: now it is there
-            stored = await asyncio.to_thread(change, asking, body(data), country_code, party_id, uid, type)
+            stored = await asyncio.to_thread(change, asking, sent, country_code, party_id, uid, type)
         self._wake()
         return stored
 
-    def _get(self, asking: Caller, country_code: str, party_id: str, uid: str, type: str) -> Rendered | None:
+    def _get(self, asking: Caller, country_code: str, party_id: str, uid: str, type: str | None) -> Rendered | None:
         with self._database.read() as connection:
             row = _find(connection, asking, country_code, party_id, uid, type)
         return Rendered(token_to_ocpi(row)) if row is not None else None
 
     def _put(
-        self, asking: Caller, sent: dict[str, Any], country_code: str, party_id: str, uid: str | None, type: str
+        self, asking: Caller, sent: dict[str, Any], country_code: str, party_id: str, uid: str | None, type: str | None
     ) -> Stored:
         for name, in_url in (("country_code", country_code), ("party_id", party_id), ("uid", uid), ("type", type)):
             if in_url is not None and str(sent.get(name)).casefold() != in_url.casefold():
@@ -81,12 +102,14 @@ class TokensCrud:
             return self._keep(connection, asking, sent)
 
     def _patch(
-        self, asking: Caller, sent: dict[str, Any], country_code: str, party_id: str, uid: str | None, type: str
+        self, asking: Caller, sent: dict[str, Any], country_code: str, party_id: str, uid: str | None, type: str | None
     ) -> Stored:
         with self._database.write() as connection:
             row = _find(connection, asking, country_code, party_id, uid or "", type)
             if row is None:
                 raise Refusal(404, 2004, "unknown token")
+            if type is None:  # 2.1.1 does not ask for its time (V1-14)
+                sent = {"last_updated": max(self._clock(), row.last_updated), **sent}
             try:
                 merged = patched(row, sent)
             except Unreadable as error:
@@ -114,11 +137,16 @@ def store(connection: Connection, described: Mapping[str, Any], owner_id: int, n
 
 
 def _find(
-    connection: Connection, asking: Caller, country_code: str, party_id: str, uid: str, type: str
+    connection: Connection, asking: Caller, country_code: str, party_id: str, uid: str, type: str | None
 ) -> Row[Any] | None:
-    return find(
-        connection, owner_id=asking.partner_id, country_code=country_code, party_id=party_id, uid=uid, type=type
-    )
+    """Without a type the first of ANY_TYPE."""
+    for word in ANY_TYPE if type is None else (type,):
+        found = find(
+            connection, owner_id=asking.partner_id, country_code=country_code, party_id=party_id, uid=uid, type=word
+        )
+        if found is not None:
+            return found
+    return None
 
 
 def _word(token_type: Any) -> str:

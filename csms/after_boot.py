@@ -1,17 +1,28 @@
-"""After a station connected: it is asked for the Boot it forgot, and told the intervals we count on, in its own time."""
+"""After a station connected: it is asked for the Boot it forgot and for its settings, and told those we count on."""
 
 import asyncio
 import heapq
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TypeAlias
 
 import structlog
 from sqlalchemy import select
 
-from csms.bus import Admission, ConnectionOpened, Send
-from csms.commands import ChangeConfiguration, ConfigurationAnswer, GetConfiguration, TriggerKind, TriggerMessage
+from csms import configuration
+from csms.bus import ConnectionOpened, Send
+from csms.commands import (
+    Answer,
+    ChangeConfiguration,
+    ConfigurationAnswer,
+    GetConfiguration,
+    Outcome,
+    TriggerKind,
+    TriggerMessage,
+)
+from csms.configuration import BootPlan
 from csms.database import Database
 from csms.events import RegistrationStatus
 from csms.models import Station
@@ -22,14 +33,16 @@ BOOT_WITHIN_S = 30.0  # T1: some stations send no Boot when they reconnect
 SETTLE_S = (3.0, 10.0)  # after the Boot, each at its own moment: ten thousand may have come at once
 AT_ONCE = 20
 ANSWER_WITHIN_S = 10.0
-HEARTBEAT = "HeartbeatInterval"
-PING = "WebSocketPingInterval"
-PING_S = 60  # T7: below every NAT's patience
+READ_WITHIN_S = 30.0  # a station may have a hundred settings, and a slow line
+
+
+LeftAlone: TypeAlias = Callable[[str, str, str | None], Container[str]]
+"""By vendor, model and firmware: the settings that such a station ignores, so that writing them is in vain (Q03)."""
 
 
 class Step(StrEnum):
     ASK_BOOT = "ask_boot"
-    SET_INTERVALS = "set_intervals"
+    CONFIGURE = "configure"
 
 
 class AfterBoot:
@@ -43,18 +56,22 @@ class AfterBoot:
         boot_within_s: float = BOOT_WITHIN_S,
         settle_s: tuple[float, float] = SETTLE_S,
         at_once: int = AT_ONCE,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        left_alone: LeftAlone = lambda *_: (),
     ) -> None:
         self._database = database
         self._send = send
         self._boot_within_s = boot_within_s
         self._settle_s = settle_s
+        self._clock = clock
+        self._left_alone = left_alone
         self._room = asyncio.Semaphore(at_once)
         self._next: dict[str, tuple[float, Step]] = {}
         self._queue: list[tuple[float, str]] = []
         self._changed = asyncio.Event()
-        self._steps: dict[Step, Callable[[str, int], Awaitable[None]]] = {
+        self._steps: dict[Step, Callable[[str, BootPlan], Awaitable[None]]] = {
             Step.ASK_BOOT: self._ask_boot,
-            Step.SET_INTERVALS: self._set_intervals,
+            Step.CONFIGURE: self._configure,
         }
 
     def opened(self, connection: ConnectionOpened) -> None:
@@ -62,7 +79,7 @@ class AfterBoot:
 
     def booted(self, station_id: str, status: RegistrationStatus) -> None:
         if status is RegistrationStatus.ACCEPTED:
-            self._plan(station_id, random.uniform(*self._settle_s), Step.SET_INTERVALS)  # noqa: S311
+            self._plan(station_id, random.uniform(*self._settle_s), Step.CONFIGURE)  # noqa: S311
         else:
             self._next.pop(station_id, None)
 
@@ -98,41 +115,83 @@ class AfterBoot:
 
     async def _take(self, station_id: str, step: Step) -> None:
         try:
-            interval_s = await asyncio.to_thread(self._heartbeat_interval, station_id)
-            if interval_s is not None:
-                await self._steps[step](station_id, interval_s)
+            plan = await asyncio.to_thread(self._plan_of, station_id)
+            if plan is not None:
+                await self._steps[step](station_id, plan)
         except Exception:
             log.exception("follow_up_failed", station_id=station_id, step=step.value)
         finally:
             self._room.release()
 
-    def _heartbeat_interval(self, station_id: str) -> int | None:
-        """None when the station is not ours to ask."""
-        query = select(Station.heartbeat_interval_s).where(
-            Station.station_id == station_id, Station.admission == Admission.KNOWN.value
-        )
-        with self._database.read() as connection:
-            return connection.execute(query).scalar()
-
-    async def _ask_boot(self, station_id: str, _interval_s: int) -> None:
+    async def _ask_boot(self, station_id: str, _: BootPlan) -> None:
         command = TriggerMessage(station_id=station_id, kind=TriggerKind.BOOT)
         answer = await self._send(command, timeout_s=ANSWER_WITHIN_S)
         log.info("boot_asked_for", station_id=station_id, outcome=answer.outcome.value)
 
-    async def _set_intervals(self, station_id: str, interval_s: int) -> None:
-        """B08, T7. A key the station does not have, or does not let us write, is left alone."""
-        wanted = {HEARTBEAT: interval_s, PING: PING_S}
-        asked = GetConfiguration(station_id=station_id, keys=tuple(wanted))
-        has: ConfigurationAnswer = await self._send(asked, timeout_s=ANSWER_WITHIN_S)
-        for setting in getattr(has, "settings", ()):
-            value = wanted.get(setting.key)
-            if value is None or setting.readonly or _number(setting.value) == value:
-                continue
-            change = ChangeConfiguration(station_id=station_id, key=setting.key, value=str(value))
-            answer: Any = await self._send(change, timeout_s=ANSWER_WITHIN_S)
-            log.info("interval_set", station_id=station_id, key=setting.key, outcome=answer.outcome.value)
+    async def _configure(self, station_id: str, plan: BootPlan) -> None:
+        """B08, T7, C06, C09: what it has is kept, what it should have is set and read back."""
+        answers = await self._ask(plan.questions)
+        if all(not asked.keys and _understood([(asked, answer)]) and not _tells(answer) for asked, answer in answers):
+            answers += await self._ask(await asyncio.to_thread(self._named, station_id))
+        changes = await asyncio.to_thread(self._to_change, station_id, plan, answers)
+        taken = []
+        for change in changes:
+            answer = await self._send(change, timeout_s=ANSWER_WITHIN_S)
+            log.info("setting_sent", station_id=station_id, key=change.key, outcome=answer.outcome.value)
+            if await asyncio.to_thread(self._landed, change, answer):
+                taken.append(change.key)
+        if taken:
+            await asyncio.to_thread(
+                self._told, await self._ask(await asyncio.to_thread(self._about, station_id, taken))
+            )
+
+    async def _ask(self, questions: Sequence[GetConfiguration]) -> list[tuple[GetConfiguration, Answer]]:
+        """As far as it answers: a station that left one question open is not asked the next."""
+        answers: list[tuple[GetConfiguration, Answer]] = []
+        for question in questions:
+            answers.append((question, await self._send(question, timeout_s=READ_WITHIN_S)))
+            if not _understood(answers[-1:]):
+                break
+        return answers
+
+    # ---- in a thread ------------------------------------------------------------------------------------------------
+
+    def _plan_of(self, station_id: str) -> BootPlan | None:
+        with self._database.read() as connection:
+            return configuration.boot_plan(connection, station_id, self._clock())
+
+    def _named(self, station_id: str) -> Sequence[GetConfiguration]:
+        with self._database.read() as connection:
+            return configuration.named(connection, station_id)
+
+    def _about(self, station_id: str, keys: Sequence[str]) -> Sequence[GetConfiguration]:
+        with self._database.read() as connection:
+            return configuration.questions(connection, station_id, keys)
+
+    def _to_change(
+        self, station_id: str, plan: BootPlan, answers: Sequence[tuple[GetConfiguration, Answer]]
+    ) -> Sequence[ChangeConfiguration]:
+        with self._database.write() as connection:
+            query = select(Station.vendor, Station.model, Station.firmware_version).where(
+                Station.station_id == station_id
+            )
+            left_alone = self._left_alone(*connection.execute(query).one())
+            return configuration.to_change(connection, station_id, plan, answers, self._clock(), left_alone)
+
+    def _landed(self, change: ChangeConfiguration, answer: Answer) -> bool:
+        with self._database.write() as connection:
+            return configuration.landed(connection, change, answer, self._clock())
+
+    def _told(self, answers: Sequence[tuple[GetConfiguration, Answer]]) -> None:
+        with self._database.write() as connection:
+            for question, answer in answers:
+                if isinstance(answer, ConfigurationAnswer) and _understood([(question, answer)]):
+                    configuration.told(connection, question.station_id, answer, self._clock())
 
 
-def _number(text: str | None) -> int | None:
-    stripped = (text or "").strip()
-    return int(stripped) if stripped.isdecimal() and len(stripped) < 10 else None
+def _tells(answer: Answer) -> bool:
+    return isinstance(answer, ConfigurationAnswer) and bool(answer.settings)
+
+
+def _understood(answers: Sequence[tuple[GetConfiguration, Answer]]) -> bool:
+    return all(answer.outcome is Outcome.ACCEPTED for _, answer in answers)

@@ -1,4 +1,4 @@
-"""What the operator must know, said once a day for each subject."""
+"""What the operator must know, said once a day for each subject, and taken back when it is over."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,12 +6,16 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from csms.database import insert_into
 from csms.models import Alert
 
 log = structlog.get_logger(__name__)
+
+
+class UnknownAlert(Exception):
+    """No alert has this id."""
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +28,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def raise_alarms(connection: Connection, alarms: Sequence[Alarm], now: datetime) -> None:
-    """Open what is not open yet today (F06); the log line comes each time."""
+    """Open what is not open yet today (F06); the log line comes each time. What closed today and is back is open again,
+    as the one it was."""
     for alarm in alarms:
         log.warning("alert", kind=alarm.kind, subject=alarm.subject, station_id=alarm.station_id, **alarm.detail)
     rows = [
@@ -36,7 +41,36 @@ def raise_alarms(connection: Connection, alarms: Sequence[Alarm], now: datetime)
             "detail": alarm.detail,
             "opened_at": now,
         }
-        for alarm in alarms
+        for alarm in sorted(alarms, key=lambda alarm: (alarm.kind, alarm.subject))  # two workers lock in one order
     ]
     if rows:
-        connection.execute(insert_into(connection, Alert).on_conflict_do_nothing(), rows)
+        statement = insert_into(connection, Alert)
+        again = statement.on_conflict_do_update(
+            index_elements=["kind", "subject", "day"],
+            set_={"closed_at": None, "closed_by": None, "detail": statement.excluded.detail},
+            where=Alert.closed_at.is_not(None),
+        )
+        connection.execute(again, rows)
+
+
+def close_by_hand(connection: Connection, alert_id: int, *, by: str, now: datetime) -> Row[Any]:
+    """Somebody has looked: it is closed, until what raised it happens again. Returns its row, also of one that was closed.
+    Raises UnknownAlert."""
+    row = Alert
+    open_ = (row.id == alert_id, row.closed_at.is_(None))
+    connection.execute(update(row).where(*open_).values(closed_at=now, closed_by=by))
+    found = connection.execute(select(row.__table__).where(row.id == alert_id)).one_or_none()
+    if found is None:
+        raise UnknownAlert(alert_id)
+    return found
+
+
+def close(connection: Connection, kind: str, subject: str, now: datetime) -> int:
+    """It is over: what is open of it, of whichever day, is closed. Returns how many were."""
+    return close_where(connection, kind, Alert.subject == subject, now)
+
+
+def close_where(connection: Connection, kind: str, over: ColumnElement[bool], now: datetime) -> int:
+    """As `close`, for all alerts of `kind` of which `over` (a condition on their row) is true."""
+    open_ = (Alert.kind == kind, Alert.closed_at.is_(None), over)
+    return connection.execute(update(Alert).where(*open_).values(closed_at=now)).rowcount

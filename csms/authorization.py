@@ -43,6 +43,22 @@ class TokenOwner(Protocol):
     async def ask(self, question: Question, *, timeout_s: float) -> OwnerAnswer: ...
 
 
+class Stranger(msgspec.Struct, frozen=True, kw_only=True):
+    """A card that nobody has told us of. The place is None for a station that no site knows."""
+
+    uid: str
+    station_id: str
+    location_id: str | None = None
+    evse_uids: tuple[str, ...] = ()
+
+
+class TokenFinder(Protocol):
+    """Those who may know a stranger. None: nobody lets it charge; else its card is kept by now, and this is its owner's word.
+    Never raises."""
+
+    async def find(self, stranger: Stranger, *, timeout_s: float) -> OwnerAnswer | None: ...
+
+
 ASK_OWNER = frozenset({"ALLOWED_OFFLINE", "NEVER"})
 
 

@@ -59,6 +59,11 @@ class Batch:
         self._first.append((EITHER_WAY, model, key, value, changes))
         self._facts.append((EITHER_WAY, fact))
 
+    @property
+    def told(self) -> set[str]:
+        """The types of all facts, also of those whose events lose their claims."""
+        return {fact.type.value for _, fact in self._facts}
+
     def tell(self, fact: Fact) -> None:
         self._facts.append((self.event, fact))
 

@@ -9,15 +9,19 @@ from typing import Any, TypeVar, cast
 import structlog
 from sqlalchemy import Connection
 
-from csms.after_boot import AfterBoot
-from csms.authorization import TokenOwner
+from csms.after_boot import AfterBoot, LeftAlone
+from csms.authorization import TokenFinder, TokenOwner
+from csms.availability import AVAILABILITY
 from csms.batch import Batch
 from csms.bus import Send
+from csms.certificates import CertificateRequests
 from csms.consultation import Consultation
 from csms.database import Database, away
+from csms.diagnostics import UploadReports
 from csms.events import (
     AnyEvent,
     BootReply,
+    CertificateRequested,
     ConnectorStatusReported,
     DiagnosticsStatusReported,
     Event,
@@ -25,18 +29,24 @@ from csms.events import (
     HeartbeatReceived,
     HeartbeatReply,
     IdTokenPresented,
+    LogStatusReported,
     MeterSampled,
+    SecurityEventReported,
     StationBooted,
     TransactionEnded,
     TransactionStarted,
     VendorDataReceived,
 )
+from csms.firmware import FirmwareReports
 from csms.journal import Wake
-from csms.locations import Statuses
+from csms.locations import Meanings, Statuses
+from csms.presence import SEEN_EVERY_S, News, Stations, write_news
 from csms.remote import RemoteControl
 from csms.samples import Samples
-from csms.standing import Consulted, Standing
-from csms.stations import SEEN_EVERY_S, Boots, News, Notices, Stations, write_news
+from csms.sealing import Vault
+from csms.standing import Consulted, Payers, Standing, no_partners
+from csms.station_security import SecurityReports
+from csms.stations import Boots, Notices
 from csms.transactions import Taps, Transactions
 
 log = structlog.get_logger(__name__)
@@ -83,27 +93,36 @@ class Csms:
         wake: Wake,
         our_party: tuple[str, str],
         token_owner: TokenOwner | None = None,
+        token_finder: TokenFinder | None = None,
         unknown_stations: str = "pending",
         clock: Callable[[], datetime] = utc_now,
         follow_up: bool = True,
+        vault: Vault | None = None,
+        left_alone: LeftAlone = lambda *_: (),
+        payers: Payers = no_partners,
+        meanings: Meanings = AVAILABILITY,
     ) -> None:
         """`follow_up`: stations are asked for their Boot, and after it for their intervals (B08, T1, T7), by
-        `after_boot.run`, which is a task beside `run`."""
+        `after_boot.run`, which is a task beside `run`. `vault`: without it no new password can be sent. `payers`: which
+        partner owns a card, where a tariff is for some of them. `meanings`: what each state of an EVSE is to a driver."""
         self._database = database
         self._wake = wake
         self._our_party = our_party
+        self._payers = payers
+        self._meanings = meanings
         self._strangers = unknown_stations == "pending"
         self._clock = clock
-        self._consultation = Consultation(database, token_owner, clock=clock)
+        self._consultation = Consultation(database, token_owner, finder=token_finder, clock=clock)
         self._pending: list[Pending] = []
+        self._told: set[str] = set()  # the types of the facts that the last batch made
         self._work = asyncio.Event()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="core-writer")
         self.stations = Stations(database, strangers=self._strangers, clock=clock)
         self.stations.on_news = self._work.set
-        self.after_boot = AfterBoot(database, send=send) if follow_up else None
+        self.after_boot = AfterBoot(database, send=send, clock=clock, left_alone=left_alone) if follow_up else None
         if self.after_boot is not None:
             self.stations.on_opened = self.after_boot.opened
-        self.remote = RemoteControl(database, send=send, wake=wake, clock=clock)
+        self.remote = RemoteControl(database, send=send, wake=wake, clock=clock, vault=vault, owner=token_owner)
 
     async def report(self, event: Event[R], /) -> R:
         """Returns the reply after the commit; raises when the event is not stored."""
@@ -192,7 +211,9 @@ class Csms:
                 waiting.future.set_result(reply)
             else:
                 waiting.future.set_exception(error)
-        self._wake()
+        told, self._told = self._told, set()
+        if told:
+            self._wake(told)
 
     # ---- in the writer thread ---------------------------------------------------------------------------------------
 
@@ -277,6 +298,7 @@ class Csms:
         for index, pending in waiting.items():
             batch.event = index
             replies[index] = handlers[type(pending.event)](pending.event)
+        self._told |= batch.told
         return batch.flush()
 
     def _handlers(self, batch: Batch, waiting: Sequence[Pending]) -> dict[type[Any], Handler]:
@@ -288,10 +310,10 @@ class Csms:
         if boots := by_type.get(StationBooted):
             handlers[StationBooted] = Boots(batch, boots, strangers=self._strangers).boot
         if statuses := by_type.get(ConnectorStatusReported):
-            handlers[ConnectorStatusReported] = Statuses(batch, statuses).status
+            handlers[ConnectorStatusReported] = Statuses(batch, statuses, self._meanings).status
         taps, starts, ends = (by_type.get(t, []) for t in (IdTokenPresented, TransactionStarted, TransactionEnded))
         if taps or starts or ends:
-            standing = Standing(batch, self._database, [*taps, *starts, *ends])
+            standing = Standing(batch, self._database, [*taps, *starts, *ends], self._payers)
             consulted = {p.event.event_id: p.consulted for p in waiting if p.consulted is not None}
             transactions = Transactions(batch, standing, consulted, ends, self._our_party)
             handlers[IdTokenPresented] = Taps(batch, standing, consulted).authorize
@@ -299,10 +321,19 @@ class Csms:
             handlers[TransactionEnded] = transactions.end
         if samples := by_type.get(MeterSampled):
             handlers[MeterSampled] = Samples(batch, samples).sample
+        if requests := by_type.get(CertificateRequested):
+            handlers[CertificateRequested] = CertificateRequests(batch, requests).requested
+        if reports := by_type.get(SecurityEventReported):
+            handlers[SecurityEventReported] = SecurityReports(batch, reports).reported
         notices = Notices(batch)
         handlers[VendorDataReceived] = notices.vendor_data
-        handlers[FirmwareStatusReported] = notices.firmware_status
-        handlers[DiagnosticsStatusReported] = notices.diagnostics_status
+        if firmware := by_type.get(FirmwareStatusReported):
+            handlers[FirmwareStatusReported] = FirmwareReports(batch, firmware).reported
+        of_uploads = [by_type.get(t, []) for t in (DiagnosticsStatusReported, LogStatusReported)]
+        if any(of_uploads):
+            uploads = UploadReports(batch, [*of_uploads[0], *of_uploads[1]])
+            handlers[DiagnosticsStatusReported] = uploads.diagnostics
+            handlers[LogStatusReported] = uploads.log
         return handlers
 
 

@@ -82,7 +82,7 @@ class SampledValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """One reading as the charger wrote it: `value` is its text untouched, `unit` None when it named none.
 
     `multiplier` is a power of ten (OCPP 2.x unitOfMeasure); measurand, context, location and phase are the spec's words,
-    which are the same in every version.
+    which are the same in every version. `format` SignedData: the value is what the meter signed, and no number.
     """
 
     value: str
@@ -92,6 +92,7 @@ class SampledValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     location: str = "Outlet"
     phase: str | None = None
     multiplier: int = 0
+    format: str = "Raw"
 
 
 class MeterSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -143,6 +144,12 @@ class EndReply(msgspec.Struct, frozen=True, kw_only=True):
     """`authorization` is None when the charger named no card."""
 
     authorization: AuthorizationReply | None = None
+
+
+class CertificateReply(msgspec.Struct, frozen=True):
+    """`accepted`: the request is stored and will be looked at; the certificate itself is sent later."""
+
+    accepted: bool
 
 
 class VendorDataReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,15 +254,37 @@ class VendorDataReceived(Event[VendorDataReply], frozen=True, kw_only=True, tag=
 
 class FirmwareStatusReported(Event[Ack], frozen=True, kw_only=True, tag="firmware_status_reported"):
     """`status` is the spec's word (Downloaded, DownloadFailed, Downloading, Idle, InstallationFailed, Installing,
-    Installed; more in later versions)."""
+    Installed; more for signed firmware and in later versions). `request_id` is that of a signed update; None else."""
 
     status: str
+    request_id: int | None = None
 
 
 class DiagnosticsStatusReported(Event[Ack], frozen=True, kw_only=True, tag="diagnostics_status_reported"):
     """`status` is the spec's word (Idle, Uploaded, UploadFailed, Uploading)."""
 
     status: str
+
+
+class LogStatusReported(Event[Ack], frozen=True, kw_only=True, tag="log_status_reported"):
+    """`status` is the spec's word (BadMessage, Idle, NotSupportedOperation, PermissionDenied, Uploaded, UploadFailure,
+    Uploading). `request_id` is that of the request for the log; None when the station was idle."""
+
+    status: str
+    request_id: int | None = None
+
+
+class SecurityEventReported(Event[Ack], frozen=True, kw_only=True, tag="security_event_reported"):
+    """Something that may concern security happened at the station. `kind` is the spec's word or the vendor's."""
+
+    kind: str
+    tech_info: str | None = None
+
+
+class CertificateRequested(Event[CertificateReply], frozen=True, kw_only=True, tag="certificate_requested"):
+    """The station asks that its new key be certified. `csr` is a PKCS #10 request, PEM."""
+
+    csr: str
 
 
 AnyEvent = (
@@ -269,4 +298,7 @@ AnyEvent = (
     | VendorDataReceived
     | FirmwareStatusReported
     | DiagnosticsStatusReported
+    | LogStatusReported
+    | SecurityEventReported
+    | CertificateRequested
 )

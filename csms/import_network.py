@@ -4,17 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, text, update
 
 from csms import tokens
+from csms.billing.choice import phase
 from csms.import_sites import Sites
 from csms.journal import Fact, FactType, append
 from csms.models import OWN, Tariff
 from csms.network_file import BadNetwork, problems
 from csms.network_rules import Document, Party, party_of
 from csms.network_schema import DECIMALS, TARIFF_DETAILS
+from csms.tariff_changes import touch_sites
 from csms.tokens import TokenRecord
 
 TOKEN_DEFAULTS = {
@@ -52,7 +55,7 @@ def import_network(
     if connection.dialect.name == "postgresql":  # one import at a time; nobody else writes tariffs, and readers go on
         connection.execute(text("LOCK TABLE tariffs IN SHARE ROW EXCLUSIVE MODE"))
     known = {_key(row): row for row in connection.execute(select(Tariff.__table__).where(Tariff.current.is_(True)))}
-    existing = {key for key, row in known.items() if not row.removed}
+    existing = {key: row for key, row in known.items() if not row.removed}
     mistakes = problems(document, default_party=default_party, tariffs=existing)
     if mistakes:
         raise BadNetwork(mistakes)
@@ -62,6 +65,7 @@ def import_network(
     for tariff in document.get("tariffs", ()):
         changes += _tariff(connection, tariff, party_of(tariff, default_party), known, now)
     changes += [Change(kind=kind, id=id, what=what, detail=detail) for kind, id, what, detail in sites.apply()]
+    append(connection, touch_sites(connection, _shown_otherwise(connection, known), now), now=now)
     for token in document.get("tokens", ()):
         party = party_of(token, default_party)
         changes += _token(connection, token, party, names.get(party) or operator_name, now)
@@ -99,10 +103,24 @@ def _tariff(
         "last_updated": now,
         **content,
     }
+    row["told"] = phase(SimpleNamespace(**row), now)
     row_id = connection.execute(insert(Tariff).values(**row).returning(Tariff.id)).scalar_one()
     append(connection, [Fact(type=FactType.TARIFF_CHANGED, subject=str(row_id))], now=now)
     what = "changed" if old is not None else "new"
     return (Change(kind="tariff", id=row["tariff_id"], what=what, detail=f"version {version}"),)
+
+
+def _shown_otherwise(connection: Connection, known: Mapping[Any, Row[Any]]) -> set[Any]:
+    """The tariffs that are for others now, at other times, or back: sites that name them look different to somebody."""
+    query = select(Tariff.__table__).where(Tariff.current.is_(True))
+    new = {_key(row): row for row in connection.execute(query)}
+    return {key for key, row in new.items() if (old := known.get(key)) is not None and _looks(old) != _looks(row)}
+
+
+def _looks(tariff: Row[Any]) -> tuple[Any, ...]:
+    """What decides who sees a tariff's id on a connector, beside the others there."""
+    names = ("partners", "start_date_time", "end_date_time")
+    return tariff.removed, tariff.told, tariff.type, *(tariff.details.get(name) for name in names)
 
 
 def _key(row: Row[Any]) -> tuple[str, str, str]:

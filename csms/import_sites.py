@@ -16,7 +16,7 @@ from csms.network_schema import EVSE_DETAILS, LOCATION_DETAILS
 from csms.passwords import verify
 
 CONNECTOR_WORDS = ("standard", "format", "power_type", "max_voltage", "max_amperage", "max_electric_power")
-LOCATION_WORDS = ("name", "address", "city", "postal_code", "state", "country", "time_zone", "publish")
+LOCATION_WORDS = ("name", "address", "city", "postal_code", "state", "country", "time_zone", "publish", "roaming")
 
 Told = tuple[str, str, str, str]  # kind, id, what, detail
 

@@ -1,7 +1,7 @@
 """The journal: written in the transaction that made the fact true, read by each subscriber at its own pace."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -37,11 +37,27 @@ class FactType(StrEnum):
     TRANSACTION_ENDED = "transaction_ended"
     REMOTE_START_UNANSWERED = "remote_start_unanswered"  # remote_requests.id
     REMOTE_OUTCOME = "remote_outcome"  # remote_requests.id
+    HARD_RESET_ORDERED = "hard_reset_ordered"  # remote_requests.id
+    RESERVATION_CHANGED = "reservation_changed"  # reservations.number
+    PROFILES_CHANGED = "profiles_changed"  # station_id: the charging profiles it holds
     VENDOR_DATA = "vendor_data"  # station_id
     FIRMWARE_STATUS = "firmware_status"
     DIAGNOSTICS_STATUS = "diagnostics_status"
+    LOG_STATUS = "log_status"
+    FIRMWARE_UPDATE = "firmware_update"  # firmware_updates.id: its state changed
+    UPLOAD_RECEIVED = "upload_received"  # uploads.id
+    SECURITY_EVENT = "security_event"  # security_events.event_id
+    CERTIFICATE_REQUESTED = "certificate_requested"  # station_certificates.event_id
+    PASSWORD_CHANGED = "password_changed"  # station_id: the new one was used
+    SECURITY_PROFILE_RAISED = "security_profile_raised"  # station_id
     CHARGE_RECORD_ISSUED = "charge_record_issued"  # charge_records.id
-    REVIEW_OPENED = "review_opened"  # transactions.id
+    CHARGE_RECORD_CREDITED = "charge_record_credited"  # charge_records.id, of the credit
+    REVIEW_OPENED = "review_opened"  # transactions.id, here and below
+    REVIEW_TAKEN = "review_taken"
+    REVIEW_DECIDED = "review_decided"
+    REFUND_OPENED = "refund_opened"
+    REFUND_TAKEN = "refund_taken"
+    REFUND_DECIDED = "refund_decided"
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +69,18 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str = NO_VERSION
     ocpp_version: str = NO_VERSION
     data: dict[str, Any] = {}
+
+
+def fact_about(type_: FactType, transaction: Any, subject: str | None = None, **data: Any) -> Fact:
+    """What follows from the end of `transaction`, a row of its table; of a person's decision too."""
+    return Fact(
+        type=type_,
+        subject=subject or transaction.id,
+        station_id=transaction.station_id,
+        event_id=transaction.end_event_id or NO_VERSION,
+        ocpp_version=transaction.ocpp_version,
+        data=data,
+    )
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,12 +122,17 @@ def _row(fact: Fact, at: datetime) -> dict[str, Any]:
 
 
 class Listener:
-    """One who waits for the journal to grow, on the loop that made it."""
+    """One who waits for the journal to grow by facts of its `types` (None: by any), on the loop that made it."""
 
-    def __init__(self) -> None:
+    def __init__(self, types: Collection[str] | None = None) -> None:
+        self.types = types
         self._loop = asyncio.get_running_loop()
         self._grown = asyncio.Event()
         self._looked_at = self._loop.time()
+
+    @property
+    def woken(self) -> bool:
+        return self._grown.is_set()
 
     def set(self) -> None:
         """There is news. May be called from any thread."""
@@ -133,15 +166,16 @@ class Wake:
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
 
-    def __call__(self) -> None:
-        """Called after a commit."""
+    def __call__(self, told: Set[str] | None = None) -> None:
+        """Called after a commit, with the types of the facts that it held where they are known."""
         for listener in tuple(self._listeners):
-            listener.set()
+            if told is None or listener.types is None or not told.isdisjoint(listener.types):
+                listener.set()
 
     @contextmanager
-    def listening(self) -> Iterator[Listener]:
+    def listening(self, types: Collection[str] | None = None) -> Iterator[Listener]:
         """Somebody who listens until the end of the block: a subscriber that is started again listens anew."""
-        listener = Listener()
+        listener = Listener(types)
         self._listeners.append(listener)
         try:
             yield listener
@@ -187,7 +221,7 @@ class Subscriber:
 
     async def run(self) -> None:
         """Reads until cancelled. A database that is away is an exception: the supervisor starts it again."""
-        with self._wake.listening() as grown:
+        with self._wake.listening(self._types) as grown:
             while True:
                 self._handled = False
                 taken = await asyncio.to_thread(self.catch_up)
@@ -197,14 +231,14 @@ class Subscriber:
                     await grown.news(poll_s=self._poll_s, gather_s=self._gather_s)
 
     def catch_up(self) -> int:
-        """Take one batch; returns how many facts it passed, its own and others'."""
+        """Take one batch; returns how many facts of its own it passed, and passes all others on the way."""
         if not self._anything():
             return 0
         try:
             with self._database.write() as connection:
-                passed, facts = self._take(connection, self._batch)
+                facts = self._take(connection, self._batch)
                 self._apply(connection, facts)
-                return passed
+                return len(facts)
         except Exception:
             log.exception("journal_batch_failed", subscriber=self.name)
         return self._one_by_one()
@@ -218,9 +252,9 @@ class Subscriber:
 
     def _one_alone(self) -> int:
         with self._database.write() as connection:
-            passed, facts = self._take(connection, 1)
+            facts = self._take(connection, 1)
             if not facts:
-                return passed
+                return 0
             try:
                 with connection.begin_nested():
                     self._apply(connection, facts)
@@ -253,47 +287,62 @@ class Subscriber:
         """A look without a lock: most often there is nothing."""
         with self._database.read() as connection:
             cursor = connection.execute(_cursor(self.name)).one_or_none()
-            xid, position = (int(cursor[0]), cursor[1]) if cursor else (0, 0)
-            return bool(connection.execute(keys_after(connection.dialect.name, xid, position, 1)).first())
+            newest = _newest(connection)
+            return newest is not None and (cursor is None or newest > _place(*cursor))
 
-    def _take(self, connection: Connection, limit: int) -> tuple[int, Sequence[Recorded]]:
-        """How many facts come next, and those of them that are wanted; the cursor is locked and moved past all."""
+    def _take(self, connection: Connection, limit: int) -> Sequence[Recorded]:
+        """The next facts that are wanted; the cursor is locked and moved past them, and past all others when these are the
+        last."""
         connection.execute(insert_into(connection, JournalCursor).values(subscriber=self.name).on_conflict_do_nothing())
-        xid, position = connection.execute(_cursor(self.name).with_for_update()).one()
-        keys = connection.execute(keys_after(connection.dialect.name, int(xid), position, limit)).all()
-        if not keys:
-            return 0, []
-        last_xid, last, _ = keys[-1]
+        after = _place(*connection.execute(_cursor(self.name).with_for_update()).one())
+        newest = _newest(connection)
+        if newest is None or newest <= after:
+            return []
+        query = _within(connection, after, newest).limit(limit)
+        if self._types is not None:
+            query = query.where(JournalEntry.type.in_(self._types))
+        facts = [_recorded(row) for row in connection.execute(query)]
+        last = (facts[-1].xid, facts[-1].position) if len(facts) == limit else newest
         connection.execute(
             update(JournalCursor)
             .where(JournalCursor.subscriber == self.name)
-            .values(xid=0 if self._database.sqlite else str(last_xid), position=last)
+            .values(xid=0 if self._database.sqlite else str(last[0]), position=last[1])
         )
-        wanted = [id_ for _, id_, type_ in keys if self._types is None or type_ in self._types]
-        if not wanted:
-            return len(keys), []
-        rows = {row.id: row for row in connection.execute(_FACTS.where(JournalEntry.id.in_(wanted)))}
-        return len(keys), [_recorded(rows[id_]) for id_ in wanted]
+        return facts
+
+
+Place = tuple[int, int]  # (xid, id) of a fact: the order in which facts become visible
+
+
+def _place(xid: Any, position: int) -> Place:
+    return int(xid), position
 
 
 def _cursor(subscriber: str) -> Any:
     return select(JournalCursor.xid, JournalCursor.position).where(JournalCursor.subscriber == subscriber)
 
 
-def keys_after(dialect: str, xid: int, position: int, limit: int) -> Any:
-    """(xid, id, type) of the facts after (xid, position) that no running transaction can still precede.
+def _newest(connection: Connection) -> Place | None:
+    """The last fact that no running transaction can still precede.
 
     PostgreSQL: `xid < pg_snapshot_xmin(...)` leaves out what is newer than the oldest running transaction, so a late
     commit is never skipped. SQLite commits in the order of ids.
     """
-    query = select(JournalEntry.xid, JournalEntry.id, JournalEntry.type)
-    if dialect == "postgresql":
-        after: Any = text(
-            "(xid, id) > (CAST(:xid AS xid8), :position) AND xid < pg_snapshot_xmin(pg_current_snapshot())"
-        )
-        query = query.where(after.bindparams(xid=str(xid), position=position))
-        return query.order_by(JournalEntry.xid, JournalEntry.id).limit(limit)
-    return query.where(JournalEntry.id > position).order_by(JournalEntry.id).limit(limit)
+    query = select(JournalEntry.xid, JournalEntry.id)
+    if connection.dialect.name == "postgresql":
+        query = query.where(text("xid < pg_snapshot_xmin(pg_current_snapshot())")).order_by(JournalEntry.xid.desc())
+    row = connection.execute(query.order_by(JournalEntry.id.desc()).limit(1)).one_or_none()
+    return _place(*row) if row is not None else None
+
+
+def _within(connection: Connection, after: Place, until: Place) -> Any:
+    """The facts after one place up to another, in order."""
+    if connection.dialect.name == "postgresql":
+        between: Any = text(
+            "(xid, id) > (CAST(:xid AS xid8), :position) AND (xid, id) <= (CAST(:until_xid AS xid8), :until_position)"
+        ).bindparams(xid=str(after[0]), position=after[1], until_xid=str(until[0]), until_position=until[1])
+        return _FACTS.where(between).order_by(JournalEntry.xid, JournalEntry.id)
+    return _FACTS.where(JournalEntry.id > after[1], JournalEntry.id <= until[1]).order_by(JournalEntry.id)
 
 
 _FACTS = select(

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Table, and_, case, select, union, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, case, select, union, update
 
+from csms.availability import AVAILABILITY, Availability
 from csms.batch import Batch
 from csms.clock import SKEW_LIMIT, skew_s
 from csms.events import Ack, ConnectorStatus, ConnectorStatusReported
@@ -18,48 +18,26 @@ from csms.models import Connector, Evse, Location, Station, Tariff, Transaction
 KEEPS_TIME_S = 60.0  # a charger that took our currentTime is no further off than the way of a message and a lazy clock
 
 
-class Availability(StrEnum):
-    """What an EVSE is to somebody who wants to charge."""
-
-    AVAILABLE = "available"  # a session can be started; with a plug already in it too
-    OCCUPIED = "occupied"
-    RESERVED = "reserved"
-    UNAVAILABLE = "unavailable"
-    FAULTED = "faulted"
-    UNKNOWN = "unknown"  # offline, or never heard of
-    REMOVED = "removed"
+Meanings = Mapping[ConnectorStatus, Availability]  # AVAILABILITY, or what the operator made of it (LO-61)
 
 
-AVAILABILITY: dict[ConnectorStatus, Availability] = {
-    ConnectorStatus.AVAILABLE: Availability.AVAILABLE,
-    ConnectorStatus.PREPARING: Availability.AVAILABLE,
-    ConnectorStatus.CHARGING: Availability.OCCUPIED,
-    ConnectorStatus.SUSPENDED_EV: Availability.OCCUPIED,
-    ConnectorStatus.SUSPENDED_EVSE: Availability.OCCUPIED,
-    ConnectorStatus.FINISHING: Availability.OCCUPIED,
-    ConnectorStatus.RESERVED: Availability.RESERVED,
-    ConnectorStatus.UNAVAILABLE: Availability.UNAVAILABLE,
-    ConnectorStatus.FAULTED: Availability.FAULTED,
-}
-
-
-def availability(evse: Any, *, station_offline: bool) -> Availability:
+def availability(evse: Any, *, station_offline: bool, meanings: Meanings = AVAILABILITY) -> Availability:
     """Of an Evse row. `station_offline` is Station.offline_told: short reconnects change nothing (LO-63)."""
     if evse.removed:
         return Availability.REMOVED
     if station_offline or evse.status is None:
         return Availability.UNKNOWN
-    return AVAILABILITY[ConnectorStatus(evse.status)]
+    return meanings[ConnectorStatus(evse.status)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a transaction takes place: rows as they are now; any but the EVSE may be None."""
+    """Where a transaction takes place: rows as they are now. `tariffs` are the connector's, in its order."""
 
     location: Row[Any]
     evse: Row[Any]
     connector: Row[Any] | None
-    tariff: Row[Any] | None
+    tariffs: Sequence[Row[Any]] = ()
 
 
 PHASES = {"AC_1_PHASE": 1, "AC_2_PHASE": 2, "AC_2_PHASE_SPLIT": 2, "AC_3_PHASE": 3, "DC": 1}
@@ -92,9 +70,12 @@ _TOLD = (
 class Statuses:
     """The status reports of one batch."""
 
-    def __init__(self, batch: Batch, events: Sequence[ConnectorStatusReported]) -> None:
+    def __init__(
+        self, batch: Batch, events: Sequence[ConnectorStatusReported], meanings: Meanings = AVAILABILITY
+    ) -> None:
         """Loads the EVSEs of the stations that report, and locks them and their sites, each in the order of ids."""
         self._batch = batch
+        self._meanings = meanings
         stations = sorted({event.station_id for event in events})
         numbers = sorted({event.evse for event in events})
         query = select(*_TOLD).where(Evse.station_id.in_(stations), Evse.evse.in_(numbers)).order_by(Evse.id)
@@ -114,7 +95,7 @@ class Statuses:
         return {(row.station_id, row.evse): row for row in rows}
 
     def status(self, event: ConnectorStatusReported) -> Ack:
-        """C03: the newest status by its own time wins; one that would go back in time is logged and no more."""
+        """C03: the newest status by its own time wins; one that would go back in time is journaled, no more."""
         batch = self._batch
         self._measure_clock(event)
         self._mark_pause(event)
@@ -129,9 +110,13 @@ class Statuses:
             at, event.received_at
         )  # a clock that is ahead, and then set right, would silence the station till then
         evse = self._evses.get((event.station_id, event.evse))
-        if evse is None or (evse["status_at"] is not None and at < evse["status_at"]):
+        if evse is None:
             return Ack()
-        before = _availability(evse["removed"], evse["status"])
+        if evse["status_at"] is not None and at < evse["status_at"]:
+            since = {"status": evse["status"], "at": _text(evse["status_at"])}  # what held from then on
+            batch.fact(FactType.EVSE_STATUS, str(evse["id"]), event, **_told_of(event, at), then=since)
+            return Ack()
+        before = self._availability(evse)
         told = {
             "status": event.status.value,
             "error_code": event.error_code,
@@ -139,12 +124,18 @@ class Statuses:
         }
         changed = any(evse[name] != value for name, value in told.items())
         evse |= told | {"status_at": at}
-        if before is not _availability(evse["removed"], evse["status"]):
+        if before is not self._availability(evse):
             self._touch(evse, event.received_at)
         batch.update(Evse, "id", evse["id"], {**told, "status_at": at, "last_updated": evse["last_updated"]})
         if changed:
-            batch.fact(FactType.EVSE_STATUS, str(evse["id"]), event, status=event.status.value)
+            batch.fact(FactType.EVSE_STATUS, str(evse["id"]), event, **_told_of(event, at))
         return Ack()
+
+    def _availability(self, evse: dict[str, Any]) -> Availability:
+        if evse["removed"]:
+            return Availability.REMOVED
+        status = evse["status"]
+        return Availability.UNKNOWN if status is None else self._meanings[ConnectorStatus(status)]
 
     def _touch(self, evse: dict[str, Any], now: datetime) -> None:
         """It changed for those who look: its time and its site's rise, and never fall (LO-04, PU-14)."""
@@ -173,15 +164,29 @@ class Statuses:
             self._batch.update(Station, "station_id", event.station_id, changes)
 
 
-def _availability(removed: bool, status: str | None) -> Availability:
-    if removed:
-        return Availability.REMOVED
-    return Availability.UNKNOWN if status is None else AVAILABILITY[ConnectorStatus(status)]
+def _told_of(event: ConnectorStatusReported, at: datetime) -> dict[str, Any]:
+    """What the journal keeps of a status: as believed here, and what others need to judge it by their own rule."""
+    claimed = event.occurred_at
+    return {
+        "status": event.status.value,
+        "at": _text(at),
+        "received_at": _text(event.received_at),
+        "claimed_at": None if claimed is None else _text(claimed),
+    }
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
 
 
 def touch_stations(connection: Connection, station_ids: Iterable[str], now: datetime) -> list[Fact]:
     """All EVSEs of these stations look different now (lost, or back): raise their times, and say so."""
-    wanted = (Evse.station_id.in_(list(station_ids)), Evse.removed.is_(False))
+    return touch_evses(connection, now, Evse.station_id.in_(list(station_ids)))
+
+
+def touch_evses(connection: Connection, now: datetime, which: ColumnElement[bool]) -> list[Fact]:
+    """As `touch_stations`, of the EVSEs of which `which` is true."""
+    wanted = (which, Evse.removed.is_(False))
     connection.execute(select(Evse.id).where(*wanted).order_by(Evse.id).with_for_update())
     query = (
         update(Evse)
@@ -199,7 +204,7 @@ def touch_stations(connection: Connection, station_ids: Iterable[str], now: date
 
 
 def places(connection: Connection, spots: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Place]:
-    """The places of (station_id, evse number), with the first connector and the tariff that is in force on it."""
+    """The places of (station_id, evse number), with the first connector and its tariffs, each in its current version."""
     wanted = set(spots)
     if not wanted:
         return {}
@@ -230,7 +235,7 @@ def places(connection: Connection, spots: Iterable[tuple[str, int]]) -> dict[tup
             location=(site := sites[evse.location_row]),
             evse=evse,
             connector=(connector := connectors.get(evse.id)),
-            tariff=_tariff(tariffs, site, connector),
+            tariffs=_of_connector(tariffs, site, connector),
         )
         for spot, evse in evses.items()
     }
@@ -246,14 +251,12 @@ def _tariffs(connection: Connection, connectors: Iterable[Row[Any]]) -> dict[tup
     return {(row.country_code, row.party_id, row.tariff_key): row for row in connection.execute(query)}
 
 
-def _tariff(
+def _of_connector(
     tariffs: Mapping[tuple[str, str, str], Row[Any]], site: Row[Any], connector: Row[Any] | None
-) -> Row[Any] | None:
-    """The regular tariff of the connector: its first that exists. Which of several applies is decided with restrictions."""
-    for tariff_id in (connector.tariff_ids or ()) if connector is not None else ():
-        if found := tariffs.get((site.country_code, site.party_id, tariff_id.casefold())):
-            return found
-    return None
+) -> Sequence[Row[Any]]:
+    named = (connector.tariff_ids or ()) if connector is not None else ()
+    found = (tariffs.get((site.country_code, site.party_id, tariff_id.casefold())) for tariff_id in named)
+    return [tariff for tariff in found if tariff is not None]
 
 
 def imported_parties(connection: Connection) -> Sequence[tuple[str, str]]:
@@ -289,12 +292,16 @@ CONNECTOR_FIELDS = (
 TOKEN_FIELDS = ("uid", "type", "contract_id", "country_code", "party_id", "issuer", "group_id")
 
 
-def snapshot(place: Place | None, token: Row[Any] | None) -> dict[str, Any]:
+def _site(location: Row[Any]) -> dict[str, Any]:
+    kept = {name: getattr(location, name) for name in LOCATION_FIELDS}
+    return kept | {"parking_type": (location.details or {}).get("parking_type")}
+
+
+def snapshot(place: Place | None, token: Row[Any] | None, tariff: Row[Any] | None) -> dict[str, Any]:
     """What a transaction keeps of the moment it started (CD-13): later changes of site, tariff or card do not reach it."""
     connector = place.connector if place else None
-    tariff = place.tariff if place else None
     return {
-        "location": {name: getattr(place.location, name) for name in LOCATION_FIELDS} if place else None,
+        "location": _site(place.location) if place else None,
         "evse": {"uid": place.evse.uid, "evse_id": place.evse.evse_id} if place else None,
         "connector": {name: getattr(connector, name) for name in CONNECTOR_FIELDS} if connector is not None else None,
         "token": {name: getattr(token, name) for name in TOKEN_FIELDS} if token is not None else None,

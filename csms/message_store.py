@@ -2,21 +2,32 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, or_, select, tuple_
+from sqlalchemy import BigInteger, Connection, Row, Select, Text, and_, column, delete, select, tuple_, values
 
 from csms.bus import LoggedFrame
-from csms.models import Message
+from csms.models import Message, Transaction
+from csms.models.message_log import BAD, BEGINS, OUTWARD
 
 ID_EPOCH_US = 1_577_836_800_000_000  # 2020-01-01; 52 bits of microseconds last until 2162
 RANDOM_BITS = 11
 ANSWERS = ("result", "error")
 ANSWERED = ("call", "unreadable")  # what was not understood may get a CALLERROR
 OPPOSITE = {"in": "out", "out": "in"}
+
+WRITTEN_WITHIN = timedelta(hours=1)  # a row is written at most so long after its frame crossed the wire
+ANSWERED_IDS = 3_600_000_000 << RANDOM_BITS  # an hour: nobody waits longer for an answer
+EARLY = timedelta(minutes=1)  # a clock that was set back
+STARTED_WITHIN = timedelta(minutes=5)  # a start waits so long for its batch at most
+LATE_SAMPLES_WITHIN = timedelta(hours=1)
+NAME_ENDS = (("", ","), ("", "}"), ("", " "), ('"', '"'))  # so that 12 is not found in 123
+AT_ONCE = 500
+SCANNED_AT_MOST = 2_500  # rows that one page looks at, for what no index finds
+ACTIONS_AT_MOST = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +45,11 @@ class Entry:
     result: str
     latency_ms: float | None
     text: str
+
+    @property
+    def begins(self) -> bool:
+        """Whether an exchange begins here: it is no answer, or one that nobody asked for."""
+        return self.message_type not in ANSWERS or self.result == "unsolicited"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +77,51 @@ class Exchange:
         if self.answer.latency_ms is not None:
             return self.answer.latency_ms
         return (self.answer.at - self.first.at).total_seconds() * 1000
+
+    @property
+    def frames(self) -> tuple[Entry, ...]:
+        return (self.first,) if self.answer is None else (self.first, self.answer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which exchanges; what is None does not matter. `action` compares without case. `direction` is that of the request.
+    `errors`: one of the frames is not "ok". `text` and each of `naming`: one of the frames holds it (of `naming`, any)."""
+
+    station: str | None = None
+    action: str | None = None
+    message_id: str | None = None
+    direction: str | None = None
+    ocpp_version: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    errors: bool = False
+    text: str | None = None
+    naming: tuple[str, ...] = ()
+
+    def fits(self, exchange: Exchange) -> bool:
+        first, frames = exchange.first, exchange.frames
+        return (
+            (self.station is None or first.station_id == self.station)
+            and (self.action is None or first.action.casefold() == self.action.casefold())
+            and (self.message_id is None or first.message_id == self.message_id)
+            and (self.direction is None or first.direction == self.direction)
+            and (self.ocpp_version is None or first.ocpp_version == self.ocpp_version)
+            and (self.since is None or first.at >= self.since)
+            and (self.until is None or first.at <= self.until)
+            and (not self.errors or any(frame.result != "ok" for frame in frames))
+            and (self.text is None or any(self.text in frame.text for frame in frames))
+            and (not self.naming or any(name in frame.text for frame in frames for name in self.naming))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """`exchanges` in the order in which they were written. `more_before`: older ones are found before this id; None when
+    there are none. A page may be short, or empty, and have more before it: it looks at so many rows and no further."""
+
+    exchanges: Sequence[Exchange]
+    more_before: int | None = None
 
 
 def _sqlite_moment(at: datetime) -> str:
@@ -107,33 +168,96 @@ def write(connection: Connection, frames: Sequence[LoggedFrame]) -> None:
     connection.exec_driver_sql(statement, rows)
 
 
-def paired(
-    connection: Connection,
-    *,
-    station: str | None = None,
-    action: str | None = None,
-    since: datetime | None = None,
-    after_id: int | None = None,
-    limit: int = 100,
-) -> list[Exchange]:
-    """Exchanges in the order in which they began: the first `limit` after `after_id`, or else the last `limit`.
+# ---- looking --------------------------------------------------------------------------------------------------------
 
-    `action` compares without case. An answer belongs to the last call of its station, id and opposite direction before it,
-    since chargers use ids again.
-    """
+
+def page(connection: Connection, wanted: Wanted, *, before: int | None = None, limit: int = 100) -> Found:
+    """The last `limit` exchanges before the id `before`, or of all."""
+    spellings = _spellings(connection, wanted.action) if wanted.action is not None else None
+    chosen: dict[int, Exchange] = {}
+    scanned = 0
+    while True:
+        at_once = min(AT_ONCE, limit + 1) if scanned == 0 else AT_ONCE
+        hits = _hits(connection, wanted, spellings, below=before, limit=at_once)
+        for hit, exchange in _exchanges(connection, wanted, hits):
+            if exchange is not None and exchange.first.id not in chosen and wanted.fits(exchange):
+                if len(chosen) == limit:
+                    return Found(exchanges=_in_order(chosen), more_before=before)
+                chosen[exchange.first.id] = exchange
+            before = hit.id
+        scanned += len(hits)
+        if len(hits) < at_once:
+            return Found(exchanges=_in_order(chosen))
+        if scanned >= SCANNED_AT_MOST:
+            return Found(exchanges=_in_order(chosen), more_before=before)
+
+
+def following(connection: Connection, wanted: Wanted, *, after: int, limit: int = AT_ONCE) -> list[Exchange]:
+    """The first `limit` exchanges of the station, action and time that begin after the id `after`, in their order. Whether
+    one fits in all else is known once it is complete."""
     log = Message.__table__.c
-    query = select(Message.__table__).where(or_(log.message_type.not_in(ANSWERS), log.result == "unsolicited"))
-    if station is not None:
-        query = query.where(log.station_id == station)
-    if action is not None:
-        query = query.where(func.lower(log.action) == action.lower())
-    if since is not None:
-        query = query.where(log.at >= since)
-    if after_id is not None:
-        rows = list(connection.execute(query.where(log.id > after_id).order_by(log.id).limit(limit)))
-    else:
-        rows = list(connection.execute(query.order_by(log.id.desc()).limit(limit)))[::-1]
-    firsts = [_entry(row) for row in rows]
+    spellings = _spellings(connection, wanted.action) if wanted.action is not None else None
+    query = _where(select(Message.__table__), wanted, spellings).where(BEGINS, log.id > after).order_by(log.id)
+    firsts = [_entry(row) for row in connection.execute(query.limit(limit))]
+    return paired(connection, firsts)
+
+
+def entries_after(connection: Connection, after: int, *, until: int | None = None, limit: int) -> list[Entry]:
+    """Frames as they were written, behind the id `after` and up to `until`."""
+    log = Message.__table__.c
+    query = select(Message.__table__).where(log.id > after).order_by(log.id).limit(limit)
+    if until is not None:
+        query = query.where(log.id <= until)
+    return [_entry(row) for row in connection.execute(query)]
+
+
+def newest(connection: Connection, *, until: int | None = None) -> int:
+    """The last id, up to `until`; 0 when nothing was written yet."""
+    log = Message.__table__.c
+    query = select(log.id).order_by(log.id.desc()).limit(1)
+    if until is not None:
+        query = query.where(log.id <= until)
+    return connection.execute(query).scalar() or 0
+
+
+def exchange_of(connection: Connection, id_: int) -> Exchange | None:
+    """The exchange that holds the frame with this id; None when there is no such frame (any more)."""
+    row = connection.execute(select(Message.__table__).where(Message.id == id_)).one_or_none()
+    if row is None:
+        return None
+    [(_, exchange)] = _exchanges(connection, None, [_entry(row)])
+    return exchange
+
+
+def of_transaction(connection: Connection, transaction_id: str) -> Wanted | None:
+    """The messages that name a transaction: its start by the answer, its samples, its end, what was asked of it. `connection`
+    is to the core's tables. None when there is no such transaction."""
+    row = Transaction
+    query = select(
+        row.station_id,
+        row.number,
+        row.transaction_ref,
+        row.started_received_at,
+        row.ended_received_at,
+        row.last_sample_at,
+    )
+    found = connection.execute(query.where(row.id == transaction_id)).one_or_none()
+    if found is None:
+        return None
+    last = max([at for at in (found.ended_received_at, found.last_sample_at) if at is not None], default=None)
+    over = last is not None and found.ended_received_at is not None
+    name = found.transaction_ref or str(found.number)
+    return Wanted(
+        station=found.station_id,
+        since=found.started_received_at - STARTED_WITHIN,
+        until=last + LATE_SAMPLES_WITHIN if last is not None and over else None,
+        naming=tuple(f'"transactionId":{space}{quote}{name}{end}' for space in ("", " ") for quote, end in NAME_ENDS),
+    )
+
+
+def paired(connection: Connection, firsts: Sequence[Entry]) -> list[Exchange]:
+    """Each with its answer. An answer belongs to the last call of its station, id and opposite direction before it, since
+    chargers use ids again."""
     answers = _answers(connection, [entry for entry in firsts if entry.message_type in ANSWERED and entry.message_id])
     return [Exchange(first=entry, answer=answers.get(entry.id)) for entry in firsts]
 
@@ -145,34 +269,162 @@ def delete_older(connection: Connection, days: int, now: datetime, *, at_most: i
     return connection.execute(delete(Message).where(tuple_(Message.at, Message.id).in_(old))).rowcount
 
 
+def id_at(at: datetime) -> int:
+    """The least id that is written at this moment."""
+    since_epoch = int((at - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) - ID_EPOCH_US
+    return min(max(since_epoch, 0) << RANDOM_BITS, 2**63 - 1)
+
+
+def _hits(
+    connection: Connection, wanted: Wanted, spellings: Sequence[str] | None, *, below: int | None, limit: int
+) -> list[Entry]:
+    """The last rows that an index gives for what is wanted: where exchanges begin, or where a frame itself is what was
+    looked for (its message id, its failure), be it a request or an answer."""
+    log = Message.__table__.c
+    if wanted.message_id is not None:
+        ids = select(log.id).where(log.message_id == wanted.message_id)
+        if wanted.station is not None:
+            ids = ids.where(log.station_id == wanted.station)
+        ids = ids if below is None else ids.where(log.id < below)
+        query = select(Message.__table__).where(log.id.in_(ids.order_by(log.id.desc()).limit(limit)))
+        return [_entry(row) for row in connection.execute(query.order_by(log.id.desc()))]
+    query = _where(select(Message.__table__), wanted, spellings)
+    query = query.where(BAD if wanted.errors else BEGINS)
+    if wanted.direction == "out" and wanted.station is None and not wanted.errors:
+        query = query.where(OUTWARD)
+    elif wanted.direction is not None and not wanted.errors:
+        query = query.where(log.direction == wanted.direction)
+    if below is not None:
+        query = query.where(log.id < below)
+    return [_entry(row) for row in connection.execute(query.order_by(log.id.desc()).limit(limit))]
+
+
+def _where(query: Select[Any], wanted: Wanted, spellings: Sequence[str] | None) -> Select[Any]:
+    log = Message.__table__.c
+    if wanted.station is not None:
+        query = query.where(log.station_id == wanted.station)
+    if spellings is not None:
+        # A station has fewer messages than an action has: its index is to be used, and not the action's.
+        action = log.action if wanted.station is None else log.action.concat("")
+        query = query.where(action == spellings[0] if len(spellings) == 1 else action.in_(spellings))
+    if wanted.since is not None:  # by id, which every index ends with; `fits` knows better
+        query = query.where(log.id >= id_at(wanted.since - EARLY))
+    if wanted.until is not None:
+        query = query.where(log.id < id_at(wanted.until + WRITTEN_WITHIN))
+        if not wanted.errors:  # an answer may have failed later
+            query = query.where(log.at <= wanted.until)
+    return query
+
+
+def _exchanges(
+    connection: Connection, wanted: Wanted | None, hits: Sequence[Entry]
+) -> Iterator[tuple[Entry, Exchange | None]]:
+    """Each hit with its exchange; None where its answer is a hit too, by which the exchange was found already."""
+    calls = _calls(connection, [hit for hit in hits if not hit.begins])
+    firsts = {entry.id: entry for entry in (*(hit for hit in hits if hit.begins), *calls.values())}
+    whole = {
+        exchange.first.id: exchange
+        for exchange in paired(connection, sorted(firsts.values(), key=lambda entry: entry.id))
+    }
+    for hit in hits:
+        if hit.begins:
+            exchange = whole[hit.id]
+            answer = exchange.answer
+            twice = (
+                wanted is not None and answer is not None and (wanted.message_id is not None or _bad(wanted, answer))
+            )
+            yield hit, None if twice else exchange
+        elif (call := calls.get(hit.id)) is not None and whole[call.id].answer == hit:
+            yield hit, whole[call.id]
+        else:
+            yield hit, Exchange(first=hit)  # its call is gone
+
+
+def _bad(wanted: Wanted, answer: Entry) -> bool:
+    return wanted.errors and answer.result != "ok"
+
+
+def _in_order(chosen: Mapping[int, Exchange]) -> list[Exchange]:
+    return [chosen[id_] for id_ in sorted(chosen)]
+
+
+def _spellings(connection: Connection, action: str) -> Sequence[str]:
+    """As the log spells it: each action is one probe of an index, and there are few."""
+    log = Message.__table__.c
+    wanted, found = action.casefold(), [action]
+    last: str | None = ""
+    for _ in range(ACTIONS_AT_MOST):
+        query = select(log.action).where(BEGINS, log.action > last).order_by(log.action).limit(1)
+        last = connection.execute(query).scalar()
+        if last is None:
+            break
+        if last.casefold() == wanted and last != action:
+            found.append(last)
+    known = [
+        name
+        for name in found
+        if name != action or connection.execute(select(log.id).where(BEGINS, log.action == name).limit(1)).scalar()
+    ]
+    return known or [action]
+
+
 def _answers(connection: Connection, calls: Sequence[Entry]) -> Mapping[int, Entry]:
     """By the id of the call."""
-    if not calls:
-        return {}
-    log = Message.__table__.c
-    keys = {entry.message_id for entry in calls}
-    stations = {entry.station_id for entry in calls}
-    query = (
-        select(Message.__table__)
-        .where(
-            log.message_id.in_(keys),
-            log.station_id.in_(stations),
-            or_(log.message_type.in_(ANSWERED), log.result != "unsolicited"),
-            log.id >= calls[0].id,
-        )
-        .order_by(log.id)
-    )
+    around = _beside(connection, [(entry, entry.id, entry.id + ANSWERED_IDS) for entry in calls])
     open_calls: dict[tuple[str, str, str], int] = {}
     found: dict[int, Entry] = {}
-    for row in connection.execute(query):
-        entry = _entry(row)
+    for entry in around:
         if entry.message_type in ANSWERED:
             open_calls[entry.station_id, entry.message_id, entry.direction] = entry.id
-            continue
-        call = open_calls.pop((entry.station_id, entry.message_id, OPPOSITE.get(entry.direction, "")), None)
-        if call is not None:
-            found[call] = entry
+        elif not entry.begins:
+            call = open_calls.pop((entry.station_id, entry.message_id, OPPOSITE.get(entry.direction, "")), None)
+            if call is not None:
+                found[call] = entry
     return found
+
+
+def _calls(connection: Connection, answers: Sequence[Entry]) -> Mapping[int, Entry]:
+    """By the id of the answer: the last call before it that it can belong to."""
+    around = _beside(connection, [(entry, entry.id - ANSWERED_IDS, entry.id - 1) for entry in answers])
+    calls: dict[tuple[str, str, str], list[Entry]] = {}
+    for entry in around:
+        if entry.message_type in ANSWERED:
+            calls.setdefault((entry.station_id, entry.message_id, entry.direction), []).append(entry)
+    found = {}
+    for answer in answers:
+        key = (answer.station_id, answer.message_id, OPPOSITE.get(answer.direction, ""))
+        before = [call for call in calls.get(key, ()) if call.id < answer.id]
+        if before:
+            found[answer.id] = before[-1]
+    return found
+
+
+def _beside(connection: Connection, ranges: Sequence[tuple[Entry, int, int]]) -> list[Entry]:
+    """All rows of the same station and message id from the one id to the other, in order, each once."""
+    if not ranges:
+        return []
+    log = Message.__table__.c
+    columns = (
+        column("message", Text),
+        column("station", Text),
+        column("least", BigInteger),
+        column("most", BigInteger),
+    )
+    keys = values(*columns, name="keys").data(
+        [(entry.message_id, entry.station_id, least, most) for entry, least, most in ranges]
+    )
+    near = keys.cte("near")
+    query = select(Message.__table__).join_from(
+        near,
+        Message.__table__,
+        and_(
+            log.message_id == near.c.message,
+            log.station_id == near.c.station,
+            log.id.between(near.c.least, near.c.most),
+        ),
+    )
+    found = {row.id: row for row in connection.execute(query)}
+    return [_entry(found[id_]) for id_ in sorted(found)]
 
 
 def _entry(row: Row[Any]) -> Entry:

@@ -5,12 +5,14 @@ amount (E09). Nothing here knows a database or a clock.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from statistics import median_low
+from typing import NamedTuple
 
 from csms.events import MeterSample, SampledValue
 
@@ -21,13 +23,14 @@ CLOCKS_AGREE = timedelta(minutes=1)  # a sample this far outside its session is 
 UNKNOWN_CONNECTOR_W = 350_000  # assumed where the connector's maximum is not known: nothing common is stronger
 HEADROOM = 1.25  # over a whole session, mains voltage above nominal lifts a charger past its rated power
 UNREADABLE_MWH = 10**15  # a TWh: no charger's register
+THOUSANDFOLD = (300, 3000)  # a register of whole kWh that says Wh is seen in steps, so about a thousand is wide (X16)
 
+SIGNED = "SignedData"
 BEGIN = "Transaction.Begin"
 END = "Transaction.End"
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """A meter at a moment. `at` is whatever time its maker gave it; None where there is none."""
 
     at: datetime | None
@@ -35,11 +38,28 @@ class Reading:
     context: str
 
 
+class PowerReading(NamedTuple):
+    """As `Reading`, of the power that was drawn then."""
+
+    at: datetime | None
+    power_w: int
+    context: str
+
+
+class CurrentReading(NamedTuple):
+    """As `Reading`, of the current over all phases."""
+
+    at: datetime | None
+    current_ma: int
+    context: str
+
+
 @dataclass(frozen=True)
 class Reconciled:
     """`energy_mwh` is what the register saw pass, never negative. `residual_mwh` is the part of it that the samples do
     not explain. `mismatch`: a bill must wait (E07). `findings` name what was seen, mismatch or not (E08):
-    register_reset, gap, boot_inside, residual, unreadable_start, unreadable_stop, no_samples, unit_suspect."""
+    register_reset, gap, boot_inside, residual, unreadable_start, unreadable_stop, no_samples, unit_suspect; with the last
+    one of SCALES, which would put it right (X16)."""
 
     energy_mwh: int
     residual_mwh: int
@@ -87,6 +107,24 @@ def meter_readings(samples: Sequence[MeterSample], meter_start_mwh: int | None) 
     return as_register(intervals(samples), meter_start_mwh)
 
 
+def power_readings(samples: Iterable[MeterSample]) -> tuple[PowerReading, ...]:
+    """The import power at the outlet, in the order given: the total over phases. What cannot be read is left out."""
+    return tuple(
+        PowerReading(sample.occurred_at, power_w, context)
+        for sample in samples
+        for context, power_w in _totals(sample, "Power.Active.Import", _power_w)
+    )
+
+
+def current_readings(samples: Iterable[MeterSample]) -> tuple[CurrentReading, ...]:
+    """The import current at the outlet, in the order given: the sum of the phases. What cannot be read is left out."""
+    return tuple(
+        CurrentReading(sample.occurred_at, current_ma, context)
+        for sample in samples
+        for context, current_ma in _totals(sample, "Current.Import", _current_ma)
+    )
+
+
 def latest_power_w(samples: Sequence[MeterSample]) -> int | None:
     """The last readable active import power at the outlet, total over phases."""
     for sample in reversed(samples):
@@ -110,6 +148,7 @@ def reconcile(
     interval_s: int | None,
     max_power_w: int | None,
     booted_inside: bool,
+    powers: Sequence[PowerReading] = (),
 ) -> Reconciled:
     """T5: the register's total from start through the readings to stop, and what of it the readings leave open.
 
@@ -118,7 +157,8 @@ def reconcile(
     residual. So a fast charger is explained by its speed, and energy that no reading and no time account for is not.
     A gap counts when it is longer than three intervals (the longer of the one configured and the one the charger keeps)
     and the register moved in it: chargers stop sampling a car that rests. Without any readings the register's difference
-    stands, unless it is physically impossible or a restart may hide a reset.
+    stands, unless it is physically impossible or a restart may hide a reset. The register is also held against the power
+    that was sampled beside it: about a thousand times too much or too little is a unit that lies (X16).
     """
     duration_s = max(0.0, (ended_at - started_at).total_seconds())
     known = _in_order(readings)
@@ -141,20 +181,24 @@ def reconcile(
         "unreadable_stop": meter_stop_mwh is None and not ended,
         "boot_inside": booted_inside and not known,
     }
+    doubtful = reset or holds["residual"]
+    misread = _misscaled_ends(meter_start_mwh, known, meter_stop_mwh) if doubtful else None
+    misread = misread or _misscaled_by_power(known, powers, max_power_w or UNKNOWN_CONNECTOR_W)
+    if misread is None and doubtful and energy_mwh > 100 * possible_mwh + TOLERANCE_MWH:
+        misread = "register_x0.001"
     named = {
         **holds,
         "boot_inside": booted_inside,
         "unreadable_start": meter_start_mwh is None,
         "unreadable_stop": meter_stop_mwh is None,
         "no_samples": not known,
-        "unit_suspect": (reset or holds["residual"])
-        and (_thousandfold(meter_start_mwh, known, meter_stop_mwh) or energy_mwh > 100 * possible_mwh + TOLERANCE_MWH),
+        "unit_suspect": misread is not None,
     }
     return Reconciled(
         energy_mwh=energy_mwh,
         residual_mwh=residual_mwh,
         mismatch=any(holds.values()),
-        findings=tuple(name for name, found in named.items() if found),
+        findings=(*(name for name, found in named.items() if found), *((misread,) if misread else ())),
     )
 
 
@@ -162,13 +206,19 @@ def reconcile(
 
 _ENERGY_UNITS = {"wh": 3, "kwh": 6, "mwh": 9}  # powers of ten to mWh
 _POWER_UNITS = {"w": 0, "kw": 3, "mw": 6}
+_CURRENT_UNITS = {"a": 3}
+_SURELY_READABLE = 15  # digits, and so less than UNREADABLE_MWH
 _NUMBER = re.compile(r"\s*\+?-?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d{1,3})?\s*", re.ASCII)
 _PHASES = (("L1", "L2", "L3"), ("L1-N", "L2-N", "L3-N"))
 
 
 def _scaled(value: str, unit: str, units: dict[str, int], multiplier: int) -> int | None:
     exponent = units.get(unit.strip().lower())
-    if exponent is None or abs(multiplier) > 12 or not _NUMBER.fullmatch(value):
+    if exponent is None or abs(multiplier) > 12:
+        return None
+    if not multiplier and len(value) + exponent <= _SURELY_READABLE and value.isascii() and value.isdecimal():
+        return int(value + "0" * exponent)  # as nearly all are written
+    if not _NUMBER.fullmatch(value):
         return None
     number = Decimal(value.strip().replace(",", "."))
     shift = exponent + multiplier
@@ -186,6 +236,10 @@ def _power_w(value: SampledValue) -> int | None:
     return _scaled(value.value, value.unit or "W", _POWER_UNITS, value.multiplier)
 
 
+def _current_ma(value: SampledValue) -> int | None:
+    return _scaled(value.value, value.unit or "A", _CURRENT_UNITS, value.multiplier)
+
+
 def _readings(samples: Iterable[MeterSample], measurand: str) -> Iterable[Reading]:
     for sample in samples:
         for context, energy_mwh in _totals(sample, measurand, _energy_mwh):
@@ -197,12 +251,16 @@ def _totals(
 ) -> Iterable[tuple[str, int]]:
     """Per context, in the order met: the value without a phase, else the sum of the phases if all of them can be read.
     Values at the inlet or in the body count what the charger itself consumes, and are no driver's."""
+    wanted = [value for value in sample.values if value.measurand == measurand and _is_outlets(value)]
+    if len(wanted) == 1 and wanted[0].phase is None:  # as nearly all are told
+        if (total := amount(wanted[0])) is not None:
+            yield wanted[0].context, total
+        return
     contexts: dict[str, dict[str | None, int | None]] = {}
-    for value in sample.values:
-        if value.measurand == measurand and value.location == "Outlet":
-            by_phase = contexts.setdefault(value.context, {})
-            if by_phase.get(value.phase) is None:
-                by_phase[value.phase] = amount(value)
+    for value in wanted:
+        by_phase = contexts.setdefault(value.context, {})
+        if by_phase.get(value.phase) is None:
+            by_phase[value.phase] = amount(value)
     for context, by_phase in contexts.items():
         total = by_phase.get(None)
         for phases in _PHASES:
@@ -212,6 +270,10 @@ def _totals(
                 total = sum(readable) if readable and len(readable) == len(parts) else None
         if total is not None:
             yield context, total
+
+
+def _is_outlets(value: SampledValue) -> bool:
+    return value.location == "Outlet" and value.format != SIGNED
 
 
 # ---- reconciliation -------------------------------------------------------------------------------------------------
@@ -318,10 +380,76 @@ def _has_gap(
     )
 
 
-def _thousandfold(start: int | None, readings: Sequence[Reading], stop: int | None) -> bool:
+# ---- units that lie (X16) -------------------------------------------------------------------------------------------
+
+SCALES: dict[str, tuple[str, str]] = {  # the finding: what is to be multiplied, by what
+    "register_x1000": ("the energy register, wherever it is told,", "1000"),
+    "register_x0.001": ("the energy register, wherever it is told,", "0.001"),
+    "samples_x1000": ("the energy register in the samples only", "1000"),
+    "samples_x0.001": ("the energy register in the samples only", "0.001"),
+    "power_x1000": ("the power in the samples", "1000"),
+    "power_x0.001": ("the power in the samples", "0.001"),
+}
+
+
+def _misscaled_ends(start: int | None, readings: Sequence[Reading], stop: int | None) -> str | None:
     """Start and stop tell about a thousand times more, or less, than the readings between them, which see not quite all
-    of it: one unit is a lie (X16)."""
+    of it."""
     if start is None or stop is None or len(readings) < 2:
-        return False
+        return None
     outer, inner = stop - start, readings[-1].energy_mwh - readings[0].energy_mwh
-    return inner > 0 and outer > 0 and (500 <= outer / inner <= 2000 or 500 <= inner / outer <= 2000)
+    if _thousandfold(outer, inner):
+        return "samples_x1000"
+    return "samples_x0.001" if _thousandfold(inner, outer) else None
+
+
+def _misscaled_by_power(readings: Sequence[Reading], powers: Sequence[PowerReading], max_power_w: int) -> str | None:
+    """The register held against the power over time, while both were told. Which of the two lies is seen from what the
+    connector can deliver. Power at the very begin or end is that of a car which does not charge yet, or no more."""
+    told = sorted((p.at, p.power_w) for p in powers if p.at is not None and p.context not in (BEGIN, END))
+    register = _passed(readings)
+    if len(told) < 2 or len(register) < 2:
+        return None
+    since, until = max(told[0][0], register[0][0]), min(told[-1][0], register[-1][0])
+    if since >= until:
+        return None
+    seen_mwh = _between(register, until) - _between(register, since)
+    expected_mwh = _integral(told, since, until) * 1000 / 3600
+    possible_mwh = _could_pass(max_power_w, (until - since).total_seconds() * HEADROOM)
+    if seen_mwh >= TOLERANCE_MWH and _thousandfold(seen_mwh, expected_mwh):
+        return "register_x0.001" if seen_mwh > possible_mwh else "power_x1000"
+    if expected_mwh >= TOLERANCE_MWH and _thousandfold(expected_mwh, seen_mwh):
+        return "power_x0.001" if expected_mwh > possible_mwh else "register_x1000"
+    return None
+
+
+def _thousandfold(more: float, less: float) -> bool:
+    low, high = THOUSANDFOLD
+    return less > 0 and low * less <= more <= high * less
+
+
+def _passed(readings: Sequence[Reading]) -> list[tuple[datetime, int]]:
+    """What had passed by each moment: the rises of the register, in order of time."""
+    timed = [(reading.at, reading.energy_mwh) for reading in readings if reading.at is not None]
+    timed.sort(key=lambda point: point[0])
+    rises = [0, *(max(0, after - before) for (_, before), (_, after) in pairwise(timed))]
+    return list(zip((at for at, _ in timed), accumulate(rises), strict=False))
+
+
+def _between(points: Sequence[tuple[datetime, int]], at: datetime) -> float:
+    """The value at a moment within `points`, on the line between its neighbours."""
+    after = bisect_left(points, at, key=lambda point: point[0])
+    (_, value), moment = points[after], points[after][0]
+    if after == 0 or moment == at:
+        return value
+    since, before = points[after - 1]
+    return before + (value - before) * ((at - since) / (moment - since))
+
+
+def _integral(points: Sequence[tuple[datetime, int]], since: datetime, until: datetime) -> float:
+    """Of the line through `points`, in their unit times seconds."""
+    moments = [since, *(at for at, _ in points if since < at < until), until]
+    return sum(
+        (_between(points, begin) + _between(points, end)) / 2 * (end - begin).total_seconds()
+        for begin, end in pairwise(moments)
+    )

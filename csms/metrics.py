@@ -27,7 +27,7 @@ class Metrics:
         """A mapping that only ever grows, a series for each key."""
         self._by_label(CounterMetricFamily, name, about, label, read)
 
-    def gauges(self, name: str, about: str, label: str, read: Callable[[], Mapping[str, int]]) -> None:
+    def gauges(self, name: str, about: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
         """A mapping that rises and falls, a series for each key."""
         self._by_label(GaugeMetricFamily, name, about, label, read)
 
@@ -37,7 +37,7 @@ class Metrics:
         name: str,
         about: str,
         label: str,
-        read: Callable[[], Mapping[str, int]],
+        read: Callable[[], Mapping[str, float]],
     ) -> None:
         def collect() -> list[Metric]:
             told = family(f"roambridge_{name}", about, labels=[label])

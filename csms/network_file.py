@@ -1,14 +1,14 @@
 """An operator's network file is read without YAML's surprises, and every mistake in it is named by its place, all at once."""
 
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 import jsonschema_rs
 import yaml
 
-from csms.network_rules import RULES, Document, Party, inside, tariffs_exist
+from csms.network_rules import RULES, Document, Party, TariffKey, inside, tariffs_agree, tariffs_exist
 from csms.network_schema import NETWORK
 
 Kind = jsonschema_rs.ValidationErrorKind
@@ -74,14 +74,15 @@ def read(text: str) -> Document:
 # ---- judging --------------------------------------------------------------------------------------------------------
 
 
-def problems(document: Document, *, default_party: Party, tariffs: Container[tuple[str, str, str]]) -> list[str]:
-    """Every mistake in `document`. `tariffs`: those that exist already, as (country_code, party_id, casefolded id)."""
+def problems(document: Document, *, default_party: Party, tariffs: Mapping[TariffKey, Any]) -> list[str]:
+    """Every mistake in `document`. `tariffs`: the rows of those that are there already."""
     found: set[str] = set()
     for error in jsonschema_rs.Draft202012Validator(NETWORK).iter_errors(document):
         found.update(_worded(error))
     for rule in RULES:
         found.update(rule(document, default_party))
     found.update(tariffs_exist(document, default_party, tariffs))
+    found.update(tariffs_agree(document, default_party, tariffs))
     return sorted(found, key=_by_place)
 
 
@@ -133,4 +134,4 @@ def _place(path: Iterable[str | int]) -> str:
 def _by_place(problem: str) -> list[tuple[int, int, str]]:
     """Sorts `locations[2]` before `locations[10]`."""
     place = problem.partition(": ")[0]
-    return [(int(step), 1, "") if step.isdigit() else (0, 0, step) for step in re.split(r"[\[\].]+", place)]
+    return [(int(step), 1, "") if step.isdecimal() else (0, 0, step) for step in re.split(r"[\[\].]+", place)]

@@ -6,15 +6,21 @@ Every rule also survives a document that the schema refuses, so that an operator
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from csms import clock
+from csms.billing.choice import covers, outranks
 from csms.countries import ALPHA_3
 from csms.tokens import normalize
 
 Document = Mapping[str, Any]
 Party = tuple[str, str]
+TariffKey = tuple[str, str, str]  # country_code, party_id, casefolded id
 Found = Iterator[str]  # problems, as "place: sentence"
+
+PREFERENCES = "CHARGING_PREFERENCES_CAPABLE"
 
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -91,7 +97,7 @@ def _key(item: Mapping[str, Any], name: str) -> str | None:
     return value.casefold() if isinstance(value, str) else None
 
 
-def tariffs_exist(document: Document, default: Party, known: Container[tuple[str, str, str]]) -> Found:
+def tariffs_exist(document: Document, default: Party, known: Container[TariffKey]) -> Found:
     here = {(*party_of(tariff, default), _key(tariff, "id")) for _, tariff in _each(document, "tariffs")}
     for place, evse, location in _evses(document):
         party = party_of(location, default)
@@ -101,6 +107,53 @@ def tariffs_exist(document: Document, default: Party, known: Container[tuple[str
                 key = (*party, str(tariff_id).casefold())
                 if key not in here and key not in known:
                     yield f"{spot}.tariff_ids[{number}]: there is no tariff {tariff_id} of {party[0]}-{party[1]}"
+
+
+def tariffs_agree(document: Document, default: Party, known: Mapping[TariffKey, Any]) -> Found:
+    """One tariff for a kind of session at a time (LO-49), and one for the wishes that are offered (LO-50). `known`: the rows
+    of the tariffs that are there already."""
+    here = {
+        (*party_of(given, default), _key(given, "id")): _priced_by(given) for _, given in _each(document, "tariffs")
+    }
+    for place, evse, location in _evses(document):
+        party = party_of(location, default)
+        for spot, connector in _each(evse, "connectors", place):
+            wanted = connector.get("tariff_ids")
+            named: list[tuple[Any, Any]] = []
+            for number, tariff_id in enumerate(wanted if isinstance(wanted, list) else ()):
+                key = (*party, str(tariff_id).casefold())
+                tariff = here.get(key) or known.get(key)
+                if tariff is None:
+                    continue
+                rival = next((id_ for id_, first in named if outranks(first, tariff) and covers(first, tariff)), None)
+                if rival is not None:
+                    yield (
+                        f"{spot}.tariff_ids[{number}]: nobody would pay by {tariff_id} while {rival} before it is in force; "
+                        "name one of them, or give them dates that do not overlap"
+                    )
+                named.append((tariff_id, tariff))
+            if _offers_wishes(evse) and not any(str(tariff.type).startswith("PROFILE_") for _, tariff in named):
+                yield f"{spot}.tariff_ids: {PREFERENCES} needs one of type PROFILE_CHEAP, PROFILE_FAST or PROFILE_GREEN"
+
+
+def _offers_wishes(evse: Mapping[str, Any]) -> bool:
+    capabilities = evse.get("capabilities")
+    return isinstance(capabilities, list) and PREFERENCES in capabilities
+
+
+def _tariff_dates(document: Document, _: Party) -> Found:
+    for place, given in _each(document, "tariffs"):
+        begin, end = (clock.read(given.get(name)) for name in ("start_date_time", "end_date_time"))
+        if begin is not None and end is not None and end <= begin:
+            yield f"{place}.end_date_time: must be later than start_date_time"
+
+
+def _priced_by(given: Mapping[str, Any]) -> Any:
+    """As a tariff's row says it; without what the schema refuses."""
+    partners = given.get("partners")
+    named = isinstance(partners, list) and all(isinstance(partner, str) for partner in partners)
+    dates = {name: given[name] for name in ("start_date_time", "end_date_time") if isinstance(given.get(name), str)}
+    return SimpleNamespace(type=given.get("type"), details={"partners": partners, **dates} if named else dates)
 
 
 def _places(document: Document, _: Party) -> Found:
@@ -189,6 +242,7 @@ RULES: tuple[Callable[[Document, Party], Found], ...] = (
     _repeats,
     _places,
     _hours,
+    _tariff_dates,
     _publication,
     _moments,
     _cards,

@@ -81,7 +81,8 @@ COORDINATES = exactly(
     "latitude",
     "longitude",
 )
-DISPLAY_TEXT = exactly({"language": LANGUAGE, "text": text(512)}, "language", "text")
+PLAIN_TEXT = text(512, r"^(?![\s\S]*<[A-Za-z/!])", "must be plain text of at most 512 characters, without markup")
+DISPLAY_TEXT = exactly({"language": LANGUAGE, "text": PLAIN_TEXT}, "language", "text")
 IMAGE = exactly(
     {
         "url": URL,
@@ -132,6 +133,7 @@ TARIFF_DETAILS = {
     "start_date_time": MOMENT,
     "end_date_time": MOMENT,
     "energy_mix": ENERGY_MIX,
+    "partners": list_of(text(100)),
 }
 TARIFF = exactly(
     {
@@ -264,6 +266,7 @@ LOCATION = exactly(
         "coordinates": COORDINATES,
         "time_zone": text(255),
         "publish": FLAG,
+        "roaming": FLAG,
         "stations": list_of(STATION),
         **LOCATION_DETAILS,
     },

@@ -6,6 +6,12 @@ import hmac
 import secrets
 
 _SCHEME = "blake2b"
+KEY_BYTES = 16  # 32 hex digits, within the 16 to 20 bytes that the security whitepaper allows for an AuthorizationKey
+
+
+def new_key() -> str:
+    """A new password, in hex as the whitepaper has it."""
+    return secrets.token_hex(KEY_BYTES)
 
 
 def hash_password(password: str | bytes) -> str:

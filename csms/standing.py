@@ -1,24 +1,27 @@
 """Who holds which card and what runs where: all that a decision about a card or a transaction needs, read once a batch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, and_, select, text, union_all
+from sqlalchemy import Connection, Row, and_, select, text, union_all
 
 from csms.authorization import Choice, Decision, OwnerAnswer, choose, concurrent, decide
 from csms.batch import Batch
+from csms.billing.choice import OPERATOR, Payer, begin_with, kinds_of
 from csms.bus import Admission
 from csms.clock import SKEW_LIMIT, Gap, Judged, judge
 from csms.database import Database
 from csms.events import AuthorizationStatus, Event, IdTokenPresented, TransactionEnded, TransactionStarted
 from csms.lifecycle import OPEN_STATES, State
-from csms.locations import places
-from csms.models import AuthorizationDecision, RemoteRequest, Station, Tap, Token, Transaction
+from csms.locations import Place, places
+from csms.models import OWN, AuthorizationDecision, RemoteRequest, Station, Tap, Token, Transaction
+from csms.reservations import for_starts, used_by
 from csms.samples import number_of
 from csms.stations import last_gap
+from csms.tariff_list import version_at
 from csms.tokens import by_key, normalize
 
 REMOTE_START_CLAIMABLE = timedelta(minutes=15)  # a transaction that comes later than the 30 s is still its own (R03)
@@ -27,6 +30,12 @@ UNCLAIMED_STATES = ("sent", "accepted", "no_start", "timed_out")
 
 Row_ = dict[str, Any]
 CardEvent = IdTokenPresented | TransactionStarted | TransactionEnded
+Payers = Callable[[Connection, Collection[int]], Mapping[int, Payer]]  # by the owners of cards
+
+
+def no_partners(connection: Connection, owners: Collection[int]) -> Mapping[int, Payer]:
+    """The Payers of a core that nobody roams with."""
+    return {}
 
 
 class Consulted(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +69,11 @@ def short(text: str) -> str:
 class Standing:
     """The state of one batch; what its events decide is written into it too, so that later ones see it."""
 
-    def __init__(self, batch: Batch, database: Database, events: Sequence[CardEvent]) -> None:
+    def __init__(
+        self, batch: Batch, database: Database, events: Sequence[CardEvent], payers: Payers = no_partners
+    ) -> None:
         self._batch = batch
+        self._payers = payers
         starts = [event for event in events if isinstance(event, TransactionStarted)]
         ends = [event for event in events if isinstance(event, TransactionEnded)]
         station_ids = sorted({event.station_id for event in events})
@@ -72,6 +84,7 @@ class Standing:
         self._load_transactions(events, station_ids)
         self._load_cards(transaction["token_id"] for transaction in self.transactions if transaction["repeated"])
         self._load_taps()
+        self.reservations = for_starts(batch.connection, starts, batch.now)
         self.places = places(batch.connection, {(event.station_id, event.evse) for event in starts})
         self._gaps = {event.event_id: gap for event in (*starts, *ends) if (gap := self._gap(event)) is not None}
         self._numbers = iter(database.next_numbers(batch.connection, len(starts) + len(ends)) if starts or ends else ())
@@ -195,6 +208,24 @@ class Standing:
             if (request["station_id"], request["tag_key"]) == (station_id, key) and fits:
                 return request if request["transaction_id"] is None else None
         return None
+
+    def tariff_for(self, place: Place | None, card: Any | None, at: datetime) -> Row[Any] | None:
+        """With which of the connector's tariffs, in the versions of that moment, a session of this card begins. Who pays
+        matters only where a tariff names partners."""
+        if place is None or not place.tariffs:
+            return None
+        tariffs = [version_at(self._batch.connection, tariff, at) for tariff in place.tariffs]
+        payer = OPERATOR
+        if card is not None and card.owner_id != OWN:
+            named = any("partners" in tariff.details for tariff in tariffs)
+            known = self._payers(self._batch.connection, [card.owner_id]) if named else {}
+            payer = known.get(card.owner_id, Payer(name=""))
+        chosen: Row[Any] | None = begin_with(tariffs, payer, kinds_of(card), at)
+        return chosen
+
+    def reserved(self, event: TransactionStarted, card: Any, at: datetime) -> Row_ | None:
+        """The reservation that this start uses. Whom it was kept for is the charger's to mind: we only know who came."""
+        return used_by(self.reservations, event, card, at)
 
     def tapped_elsewhere(self, token_id: int, station_id: str) -> bool:
         tap = self.taps.get(token_id)

@@ -1,48 +1,36 @@
-"""Stations: who may connect, what each said it is, and whether it is there."""
+"""Stations: what each said it is, which box its identity belongs to, and what an operator decides of it."""
 
-import asyncio
 import re
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Table, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
-from csms import models
-from csms.alerts import Alarm, raise_alarms
+from csms import models, vendor_data
+from csms.alerts import Alarm
 from csms.batch import Batch
-from csms.bus import Admission, ConnectionClosed, ConnectionOpened, StationCredentials
+from csms.bus import Admission
 from csms.clock import Gap
-from csms.database import Database, insert_into
 from csms.events import (
-    Ack,
     BootReply,
-    DiagnosticsStatusReported,
-    FirmwareStatusReported,
     RegistrationStatus,
     StationBooted,
     VendorDataReceived,
     VendorDataReply,
-    VendorDataStatus,
 )
-from csms.journal import Fact, FactType, append
+from csms.journal import FactType
 from csms.lifecycle import State
-from csms.locations import touch_stations
-from csms.models import Station, StationBoot, Transaction
+from csms.models import Station, StationBoot, StationSecurity, Transaction
 from csms.passwords import hash_password
-from csms.strangers import STRANGERS_AT_MOST, Knocking, waiting
+from csms.strangers import STRANGERS_AT_MOST, waiting
 
 log = structlog.get_logger(__name__)
 
 STRANGER_RETRY_S = 60
-SEEN_EVERY_S = 5.0
 VENDOR_DEFAULT_IDENTITY = re.compile(r"(CP|EVSE|CHARGER|TEST|CHARGEPOINT)?[-_]?0*1?", re.IGNORECASE)  # CP001, 0000, ...
-
-
-News = ConnectionOpened | ConnectionClosed | Alarm
 
 
 class UnknownStation(Exception):
@@ -206,20 +194,12 @@ class Notices:
         self._batch = batch
 
     def vendor_data(self, event: VendorDataReceived) -> VendorDataReply:
-        """No vendor's dialect is spoken yet, so none is claimed to be; the data is in the journal."""
-        data = {"vendor_id": event.vendor_id, "message_id": event.message_id, "data": event.data}
+        """Also what nobody here understands is in the journal, its data cut where it is too long for any dialect."""
+        data: dict[str, Any] = {"vendor_id": event.vendor_id, "message_id": event.message_id, "data": event.data}
+        if event.data is not None and len(event.data) > vendor_data.KEPT:
+            data |= {"data": event.data[: vendor_data.KEPT], "cut": True}
         self._batch.fact(FactType.VENDOR_DATA, event.station_id, event, **data)
-        return VendorDataReply(status=VendorDataStatus.UNKNOWN_VENDOR)
-
-    def firmware_status(self, event: FirmwareStatusReported) -> Ack:
-        self._batch.update(Station, "station_id", event.station_id, {"firmware_status": event.status})
-        self._batch.fact(FactType.FIRMWARE_STATUS, event.station_id, event, status=event.status)
-        return Ack()
-
-    def diagnostics_status(self, event: DiagnosticsStatusReported) -> Ack:
-        self._batch.update(Station, "station_id", event.station_id, {"diagnostics_status": event.status})
-        self._batch.fact(FactType.DIAGNOSTICS_STATUS, event.station_id, event, status=event.status)
-        return Ack()
+        return vendor_data.reply_to(event)
 
 
 def last_gap(connection: Connection, station_id: str, claimed: datetime) -> Gap | None:
@@ -242,199 +222,15 @@ def last_gap(connection: Connection, station_id: str, claimed: datetime) -> Gap 
     return Gap(since=since, until=until) if since is not None and since <= claimed else None
 
 
-# ---- who may connect, and who is here -------------------------------------------------------------------------------
-
-
-class Stations:
-    """Answers the gateway's questions, and takes its word for who is connected (bus.Credentials, bus.Presence)."""
-
-    def __init__(self, database: Database, *, strangers: bool, clock: Callable[[], datetime]) -> None:
-        self._database = database
-        self._strangers_wait = strangers
-        self._clock = clock
-        self._knocking = Knocking()
-        self._seen: dict[str, datetime] = {}
-        self._news: deque[News] = deque()
-        self.on_news: Callable[[], None] = lambda: None
-        self.on_opened: Callable[[ConnectionOpened], None] = lambda _: None
-
-    async def credentials(self, station_id: str, /) -> StationCredentials:
-        known = await asyncio.to_thread(self._look_up, station_id, self._knocking.names())
-        if isinstance(known, StationCredentials):
-            return known
-        waits, stored = known
-        now = asyncio.get_running_loop().time()
-        room = self._strangers_wait and self._knocking.let_in(station_id, now, waiting=waits, stored=stored)
-        return StationCredentials(admission=Admission.PENDING if room else Admission.UNKNOWN)
-
-    def _look_up(self, station_id: str, knocking: Collection[str]) -> StationCredentials | tuple[int, Collection[str]]:
-        """Of a stranger: how many wait for adoption, and who of `knocking` does by now."""
-        with self._database.read() as connection:
-            query = select(Station.admission, Station.password_hash).where(Station.station_id == station_id)
-            found = connection.execute(query).one_or_none()
-            if found is not None:
-                return StationCredentials(admission=Admission(found.admission), password_hash=found.password_hash)
-            stored = connection.execute(select(Station.station_id).where(Station.station_id.in_(knocking))).scalars()
-            return waiting(connection), set(stored)
-
-    def opened(self, connection: ConnectionOpened, /) -> None:
-        self._knocking.opened(connection.station_id)
-        self._news.append(connection)
-        self.on_opened(connection)
-        self.on_news()
-
-    def closed(self, connection: ConnectionClosed, /) -> None:
-        self._seen.pop(connection.station_id, None)
-        self._knocking.closed(connection.station_id)
-        self._news.append(connection)
-        self.on_news()
-
-    def duplicate(self, station_id: str, older: str, newer: str, /) -> None:
-        """B13: two boxes answer to one identity. The newer is served; somebody must look."""
-        detail = {"older": older, "newer": newer}
-        self._news.append(Alarm(kind="duplicate_identity", subject=station_id, station_id=station_id, detail=detail))
-        self.on_news()
-
-    def seen(self, station_id: str, at: datetime, /) -> None:
-        self._seen[station_id] = at
-
-    def news(self) -> Sequence[News]:
-        """Who came and went and is not written yet, in order."""
-        return list(self._news)
-
-    def forget(self, written: int) -> None:
-        """The first `written` of `news` are committed."""
-        for _ in range(written):
-            self._news.popleft()
-
-    def flush_seen(self) -> None:
-        """Write the last sign of life of each station that gave one (C02, T8): one statement for all of them."""
-        seen, self._seen = self._seen, {}
-        if not seen:
-            return
-        rows = [{"the_station": station_id, "at": at} for station_id, at in sorted(seen.items())]
-        try:
-            self._database.transact(lambda connection: connection.execute(_SEEN, rows))
-        except Exception:
-            self._seen = seen | self._seen
-            raise
-
-    def close_stale(self) -> None:
-        """At start: sockets that an earlier process left open are gone; their last frame is the last we heard."""
-        now = self._clock()
-        with self._database.write() as connection:
-            last_seen = select(Station.last_seen_at).where(Station.station_id == models.Connection.station_id)
-            connection.execute(
-                update(models.Connection)
-                .where(models.Connection.closed_at.is_(None))
-                .values(
-                    closed_at=now,
-                    last_frame_at=func.coalesce(last_seen.scalar_subquery(), models.Connection.opened_at),
-                    close_reason="the service stopped",
-                )
-            )
-            connection.execute(
-                update(Station).where(Station.connection_id.is_not(None)).values(connection_id=None, offline_since=now)
-            )
-
-
-_STATIONS = cast(Table, Station.__table__)
-_CONNECTIONS = cast(Table, models.Connection.__table__)
-_OLDER = or_(_STATIONS.c.last_seen_at.is_(None), _STATIONS.c.last_seen_at < bindparam("at"))
-_SEEN = (
-    update(_STATIONS)
-    .where(_STATIONS.c.station_id == bindparam("the_station"), _OLDER)
-    .values(last_seen_at=bindparam("at"))
-)
-_HERE = (
-    update(_STATIONS)
-    .where(_STATIONS.c.station_id == bindparam("the_station"))
-    .values(
-        connection_id=bindparam("new"),
-        connected_at=bindparam("at"),
-        last_seen_at=bindparam("at"),
-        offline_since=None,
-        ocpp_version=bindparam("version"),
-    )
-)
-_CLOSED = (
-    update(_CONNECTIONS)
-    .where(_CONNECTIONS.c.connection_id == bindparam("old"))
-    .values(
-        closed_at=bindparam("at"),
-        last_frame_at=bindparam("heard"),
-        close_code=bindparam("code"),
-        close_reason=bindparam("why"),
-    )
-)
-_GONE = (
-    update(_STATIONS)
-    .where(_STATIONS.c.station_id == bindparam("the_station"), _STATIONS.c.connection_id == bindparam("old"))
-    .values(connection_id=None, offline_since=bindparam("at"), last_seen_at=bindparam("heard"))
-)
-
-
-def write_news(connection: Connection, news: Sequence[News], now: datetime) -> None:
-    """At the head of a batch, so that what a connection delivers is judged with the connection known. All that came are
-    written before all that went: a socket that went takes its station away only while none came after it."""
-    raise_alarms(connection, [item for item in news if isinstance(item, Alarm)], now)
-    if came := [item for item in news if isinstance(item, ConnectionOpened)]:
-        _write_came(connection, came, now)
-    if went := [item for item in news if isinstance(item, ConnectionClosed)]:
-        rows = [
-            {
-                "the_station": item.station_id,
-                "old": item.connection_id,
-                "at": item.closed_at,
-                "heard": item.last_frame_at,
-                "code": item.code,
-                "why": item.reason,
-            }
-            for item in sorted(went, key=lambda item: item.station_id)
-        ]
-        connection.execute(_CLOSED, rows)
-        connection.execute(_GONE, rows)
-
-
-def _write_came(connection: Connection, came: Sequence[ConnectionOpened], now: datetime) -> None:
-    rows = [
-        {
-            "connection_id": item.connection_id,
-            "station_id": item.station_id,
-            "ocpp_version": item.ocpp_version,
-            "peer": item.peer,
-            "opened_at": item.opened_at,
-        }
-        for item in came
-    ]
-    connection.execute(insert_into(connection, _CONNECTIONS).on_conflict_do_nothing(), rows)
-    here = [
-        {
-            "the_station": item.station_id,
-            "new": item.connection_id,
-            "at": item.opened_at,
-            "version": item.ocpp_version,
-        }
-        for item in sorted({item.station_id: item for item in came}.values(), key=lambda item: item.station_id)
-    ]
-    connection.execute(_HERE, here)
-    stations = {item.station_id for item in came}
-    told = select(Station.station_id).where(Station.station_id.in_(stations), Station.offline_told.is_(True))
-    back = sorted(connection.execute(told).scalars())
-    if back:
-        connection.execute(update(Station).where(Station.station_id.in_(back)).values(offline_told=False))
-        facts = [Fact(type=FactType.STATION_ONLINE, subject=station_id, station_id=station_id) for station_id in back]
-        append(connection, [*facts, *touch_stations(connection, back, now)], now=now)
-
-
 def _open_sockets(connection: Connection, station_ids: Sequence[str]) -> dict[str, str]:
     """The newest open socket of stations that were not known when it opened."""
     if not station_ids:
         return {}
+    table = models.Connection
     query = (
-        select(_CONNECTIONS.c.station_id, _CONNECTIONS.c.connection_id)
-        .where(_CONNECTIONS.c.station_id.in_(station_ids), _CONNECTIONS.c.closed_at.is_(None))
-        .order_by(_CONNECTIONS.c.opened_at)
+        select(table.station_id, table.connection_id)
+        .where(table.station_id.in_(station_ids), table.closed_at.is_(None))
+        .order_by(table.opened_at)
     )
     return {row.station_id: row.connection_id for row in connection.execute(query)}
 
@@ -493,8 +289,16 @@ def set_binding(connection: Connection, station_id: str, policy: BindingPolicy) 
 
 
 def set_password(connection: Connection, station_id: str, password: str | None) -> None:
-    """The password of HTTP Basic from the next connection on; None takes it away."""
+    """The password of HTTP Basic from the next connection on; None takes it away. One that is being changed is void."""
     _change(connection, station_id, password_hash=hash_password(password) if password else None)
+    void = {"next_password_hash": None, "next_password_sealed": None, "next_password_taken": False}
+    connection.execute(update(StationSecurity).where(StationSecurity.station_id == station_id).values(**void))
+
+
+def must_exist(connection: Connection, station_id: str) -> None:
+    """Whoever it is: adopted, waiting or refused. Raises UnknownStation."""
+    if connection.execute(select(Station.station_id).where(Station.station_id == station_id)).scalar() is None:
+        raise UnknownStation(station_id)
 
 
 def _admission(connection: Connection, station_id: str) -> str:

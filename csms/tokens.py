@@ -6,14 +6,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, insert, select, union_all, update
 
 from csms.journal import Fact, FactType, append
-from csms.models import OWN, Token
+from csms.local_list import lists
+from csms.models import OWN, Token, TokenAlias
 
 UNPRINTABLE = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn"}
 )  # C0, C1, BOM and zero-width characters, and what is no character
+
+
+class AliasTaken(Exception):
+    """The spelling is another card's already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +59,17 @@ def masked(id_token: str) -> str:
 
 
 def by_key(connection: Connection, keys: Sequence[str]) -> dict[str, list[Row[Any]]]:
-    """All cards with these keys, of every owner, in order of their ids."""
+    """All cards with these keys, as their own or as an alias, of every owner, in order of their ids."""
     found: dict[str, list[Row[Any]]] = {}
     if keys:
-        query = select(Token.__table__).where(Token.uid_key.in_(keys)).order_by(Token.id)
-        for row in connection.execute(query):
-            found.setdefault(row.uid_key, []).append(row)
+        own = select(Token.__table__, Token.uid_key.label("spelled")).where(Token.uid_key.in_(keys))
+        others = (
+            select(Token.__table__, TokenAlias.alias_key.label("spelled"))
+            .join(TokenAlias, TokenAlias.token_id == Token.id)
+            .where(TokenAlias.alias_key.in_(keys))
+        )
+        for row in connection.execute(union_all(own, others).order_by("id")):
+            found.setdefault(row.spelled, []).append(row)
     return found
 
 
@@ -106,7 +116,7 @@ def put(connection: Connection, record: TokenRecord, now: datetime) -> Literal["
 
 
 def block(connection: Connection, uid: str, now: datetime) -> int:
-    """Make the operator's own cards with this uid invalid; returns how many there were."""
+    """Make the operator's own cards with this uid invalid, also where a station is alone; returns how many there were."""
     query = (
         update(Token)
         .where(Token.owner_id == OWN, Token.uid_key == normalize(uid))
@@ -115,7 +125,40 @@ def block(connection: Connection, uid: str, now: datetime) -> int:
     )
     blocked = connection.execute(query).scalars().all()
     append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(row)) for row in blocked], now=now)
+    if blocked:
+        lists.push_all(connection, now)
     return len(blocked)
+
+
+def add_alias(connection: Connection, token_id: int, alias: str, now: datetime) -> bool:
+    """From now on a charger that tells `alias` tells this card (D02). False when it did already. Raises AliasTaken when the
+    spelling is the number or an alias of another card, and ValueError when nothing printable is left of it."""
+    key = normalize(alias)
+    if not key:
+        raise ValueError("an alias has printable characters")
+    spelled_so = [card.id for card in by_key(connection, [key]).get(key, ())]
+    if spelled_so == [token_id]:
+        return False
+    if spelled_so:
+        raise AliasTaken(masked(alias))
+    connection.execute(insert(TokenAlias).values(alias_key=key, token_id=token_id, alias=alias, created_at=now))
+    append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(token_id))], now=now)
+    return True
+
+
+def remove_alias(connection: Connection, token_id: int, alias: str, now: datetime) -> bool:
+    """False when the card had no such alias."""
+    query = delete(TokenAlias).where(TokenAlias.alias_key == normalize(alias), TokenAlias.token_id == token_id)
+    if not connection.execute(query).rowcount:
+        return False
+    append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(token_id))], now=now)
+    return True
+
+
+def aliases(connection: Connection, token_id: int) -> Sequence[str]:
+    """The card's other spellings, as they were written."""
+    query = select(TokenAlias.alias).where(TokenAlias.token_id == token_id).order_by(TokenAlias.alias_key)
+    return connection.execute(query).scalars().all()
 
 
 def _values(record: TokenRecord) -> dict[str, Any]:

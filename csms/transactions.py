@@ -26,8 +26,18 @@ from csms.events import (
 from csms.journal import FactType
 from csms.lifecycle import Flag, State, Trigger, cause_of, step
 from csms.locations import max_power_w, snapshot
-from csms.metering import Reading, Reconciled, meter_readings, reconcile, register_readings
-from csms.models import MeterSampleRow, RawEvent, RemoteRequest, Tap, Transaction
+from csms.metering import (
+    PowerReading,
+    Reading,
+    Reconciled,
+    meter_readings,
+    power_readings,
+    reconcile,
+    register_readings,
+)
+from csms.models import MeterSampleRow, RawEvent, RemoteRequest, Reservation, Tap, Transaction
+from csms.reserved_sessions import OPEN as KEPT
+from csms.reserved_sessions import kept_for, taken_over
 from csms.samples import SAMPLES, digest_of, number_of, points_of, raw_row, sample_row
 from csms.standing import Consulted, Row_, Standing, dedup_key, hexed, lost_start_key
 from csms.tokens import masked, normalize
@@ -172,26 +182,31 @@ class Transactions:
     ) -> Row_:
         batch, standing, token = self._batch, self._standing, decision.token
         place = standing.places.get((event.station_id, event.evse))
+        tariff = standing.tariff_for(place, token, judged.at)
         state = step(None, Trigger.START_ACCEPTED if decision.accepted else Trigger.START_REFUSED)
         method = auth_method(decision, request)
+        reservation = standing.reserved(event, token, judged.at) if decision.accepted else None
+        reference = decision.authorization_reference or (reservation and reservation["authorization_reference"])
+        owner_id = token.owner_id if token is not None else None
         transaction = {
             **self._row(event, place.location if place else None),
+            **taken_over(reservation, token),
             "evse": event.evse,
             "connector": event.connector,
             "transaction_ref": event.transaction_ref,
             "state": state.value,
             "flags": sorted(flags if decision.accepted else flags | {Flag.REFUSED_START}),
             "token_id": token.id if token is not None else None,
-            "owner_id": token.owner_id if token is not None else None,
+            "owner_id": owner_id,
             "id_token": hexed(event.id_token),
             "id_token_key": normalize(event.id_token),
             "exempt": bool(token is not None and token.exempt),
             "authorization": decision.status.value,
             "auth_method": method,
-            "authorization_reference": decision.authorization_reference,
+            "authorization_reference": reference,
             "remote_request_id": request["id"] if request else None,
-            "tariff_row": place.tariff.id if place and place.tariff is not None else None,
-            "snapshot": snapshot(place, token),
+            "tariff_row": tariff.id if tariff is not None else None,
+            "snapshot": snapshot(place, token, tariff) | kept_for(reservation, owner_id),
             "dedup_key": dedup_key(event),
             "dedup_epoch": dedup_epoch,
             "started_at": judged.at,
@@ -217,9 +232,22 @@ class Transactions:
             batch.alarm(ambiguous_card(event.id_token, event.station_id))
         fact = FactType.TRANSACTION_STARTED if decision.accepted else FactType.TRANSACTION_REFUSED
         batch.fact(fact, transaction["id"], event)
+        if reservation is not None:
+            self._use(reservation, transaction, event)
         if judged.skewed:
             batch.alarm(clock_alarm(event, judged))
         return transaction
+
+    def _use(self, reservation: Row_, transaction: Row_, event: TransactionStarted) -> None:
+        """What was kept for it is no longer kept; what was over is over since then."""
+        number, transaction_id = reservation["number"], transaction["id"]
+        changes = {"state": "used", "transaction_id": transaction_id}
+        if reservation["state"] in KEPT:
+            changes |= {"finished_at": event.received_at, "last_updated": event.received_at}
+        reservation |= changes
+        self._batch.update(Reservation, "number", number, changes)
+        told = {"state": "used", "transaction_id": transaction_id}
+        self._batch.fact(FactType.RESERVATION_CHANGED, str(number), event, **told)
 
     def _row(self, event: Event[Any], location: Any) -> Row_:
         country_code, party_id = (location.country_code, location.party_id) if location else self._our_party
@@ -312,7 +340,7 @@ class Transactions:
         cause, cause_flags = cause_of(event.reason, refused)
         samples = [*self._samples.get(transaction["id"], ()), *event.samples]
         readings = meter_readings(samples, transaction["meter_start_mwh"])
-        reconciled = self._reconcile(event, transaction, judged, readings)
+        reconciled = self._reconcile(event, transaction, judged, readings, power_readings(samples))
         flags = set(transaction["flags"]) | cause_flags | stop_flags | end_flags(event, judged, reconciled)
         changes = {
             "state": step(State(transaction["state"]), Trigger.END).value,
@@ -347,7 +375,11 @@ class Transactions:
 
     @staticmethod
     def _reconcile(
-        event: TransactionEnded, transaction: Row_, judged: Judged, readings: Sequence[Reading]
+        event: TransactionEnded,
+        transaction: Row_,
+        judged: Judged,
+        readings: Sequence[Reading],
+        powers: Sequence[PowerReading],
     ) -> Reconciled:
         connector = (transaction["snapshot"] or {}).get("connector")
         return reconcile(
@@ -359,6 +391,7 @@ class Transactions:
             interval_s=None,
             max_power_w=max_power_w(connector) if connector else None,
             booted_inside=transaction["booted_inside"],
+            powers=powers,
         )
 
     def _end_unseen(self, event: TransactionEnded) -> None:
@@ -384,7 +417,7 @@ class Transactions:
             "id_token_key": normalize(event.id_token or ""),
             "authorization": AuthorizationStatus.INVALID.value,
             "auth_method": "WHITELIST",
-            "snapshot": snapshot(None, token),
+            "snapshot": snapshot(None, token, None),
             "dedup_key": lost_start_key(event),
             "started_at": first,
             "started_received_at": event.received_at,
@@ -393,7 +426,7 @@ class Transactions:
             "meter_start_mwh": readings[0].energy_mwh if readings else None,
             "booted_inside": False,
         }
-        reconciled = self._reconcile(event, transaction, judged, readings)
+        reconciled = self._reconcile(event, transaction, judged, readings, power_readings(event.samples))
         transaction |= {
             **self._ending(event, judged),
             "state": step(None, Trigger.END_UNSEEN).value,

@@ -8,15 +8,16 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, and_, case, delete, or_, select, text, update
 
-from csms import remote
-from csms.alerts import Alarm, raise_alarms
+from csms import certificates, configuration, diagnostics, effects, firmware, remote, reservations, skew, tariff_changes
+from csms.alerts import Alarm, close_where, raise_alarms
 from csms.bus import Admission
 from csms.database import Database
 from csms.events import AuthorizationStatus, ConnectorStatus
 from csms.journal import Fact, FactType, Wake, append
 from csms.lifecycle import Cause, State, Trigger, step
 from csms.locations import touch_stations
-from csms.models import ChargeRecord, Evse, Review, Station, Tap, Transaction
+from csms.models import Alert, ChargeRecord, Evse, Review, Station, Tap, Transaction
+from csms.smart_charging import profiles
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,8 @@ OFFLINE_AFTER = timedelta(seconds=60)  # shorter absences are nobody's business 
 SILENT_AFTER = timedelta(hours=12)  # no sample and no end
 IDLE_AFTER = timedelta(minutes=10)  # the EVSE says it is free, and the transaction says nothing
 GIVEN_UP_AFTER = timedelta(hours=24)
+UNSEEN = "station_unseen"
+UNSEEN_AFTER = timedelta(minutes=10)
 UNBILLED_AFTER = timedelta(minutes=15)
 UNBILLED_SOUGHT = timedelta(days=7)  # what was told on seven days is not told again; its alerts stay open
 AT_MOST = 1000  # rows a rule takes at once
@@ -112,7 +115,51 @@ def unbilled_transactions(connection: Connection, now: datetime) -> Sequence[Fac
         for transaction_id, station_id in connection.execute(query)
     ]
     raise_alarms(connection, alarms, now)
+    settled = select(Transaction.id).where(Transaction.id == Alert.subject, or_(billed, reviewed)).exists()
+    close_where(connection, "transaction_unbilled", settled, now)
     return []
+
+
+def answered_strangers(connection: Connection, now: datetime) -> Sequence[Fact]:
+    """A station that waited for adoption was let in, or kept out."""
+    answered = and_(Station.station_id == Alert.subject, Station.admission != Admission.PENDING.value)
+    close_where(connection, "station_waiting", select(Station.station_id).where(answered).exists(), now)
+    return []
+
+
+def unseen_stations(connection: Connection, now: datetime) -> Sequence[Fact]:
+    """T8, B09: nothing came from it for ten minutes, or twice its heartbeat interval, though its socket may be open: its
+    application hangs. Any frame closes the alert."""
+    open_ = select(Alert.subject).where(Alert.kind == UNSEEN, Alert.closed_at.is_(None))
+    query = select(Station.station_id, Station.last_seen_at, Station.heartbeat_interval_s).where(
+        Station.admission == Admission.KNOWN.value, Station.last_seen_at.is_not(None)
+    )
+    fresh = connection.execute(
+        query.where(Station.last_seen_at < now - UNSEEN_AFTER, Station.station_id.not_in(open_)).limit(AT_MOST)
+    )
+    alarms = [
+        Alarm(
+            kind=UNSEEN,
+            subject=row.station_id,
+            station_id=row.station_id,
+            detail={"last_seen_at": str(row.last_seen_at)},
+        )
+        for row in fresh
+        if _unseen(row, now)
+    ]
+    raise_alarms(connection, alarms, now)
+    back = [
+        row.station_id
+        for row in connection.execute(query.where(Station.station_id.in_(open_)))
+        if not _unseen(row, now)
+    ]
+    if back:
+        close_where(connection, UNSEEN, Alert.subject.in_(back), now)
+    return []
+
+
+def _unseen(row: Any, now: datetime) -> bool:
+    return bool(now - row.last_seen_at > max(UNSEEN_AFTER, 2 * timedelta(seconds=row.heartbeat_interval_s)))
 
 
 def forgotten_taps(connection: Connection, now: datetime) -> Sequence[Fact]:
@@ -123,11 +170,25 @@ def forgotten_taps(connection: Connection, now: datetime) -> Sequence[Fact]:
 RULES: dict[str, tuple[float, Rule]] = {  # name: (every s, rule)
     "no_shows": (1.0, remote.no_shows),
     "lost_requests": (5.0, remote.settle_lost),
+    "effects": (2.0, effects.look),
+    "sampled_too_often": (600.0, configuration.sampled_too_often),
     "offline_stations": (5.0, offline_stations),
+    "unseen_stations": (5.0, unseen_stations),
     "silent_transactions": (60.0, silent_transactions),
     "never_stopped": (60.0, never_stopped),
     "unbilled_transactions": (60.0, unbilled_transactions),
+    "answered_strangers": (60.0, answered_strangers),
+    "clock_alerts": (60.0, skew.clock_alerts),
     "forgotten_taps": (60.0, forgotten_taps),
+    "reservations": (5.0, reservations.expire),
+    "certificates_to_deliver": (10.0, certificates.deliver),
+    "certificates_expiring": (3600.0, certificates.expiring),
+    "tariffs_come_and_go": (5.0, tariff_changes.come_and_go),
+    "profiles_over": (60.0, profiles.end_with_transactions),
+    "firmware_boots": (5.0, firmware.follow_boots),
+    "firmware_stuck": (60.0, firmware.find_stuck),
+    "uploads_missing": (60.0, diagnostics.find_missing),
+    "uploads_expired": (60.0, diagnostics.expire),
 }
 
 

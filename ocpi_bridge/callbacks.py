@@ -9,24 +9,30 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, and_, or_, select, update
 
-from adapters.commands import command_result
+from adapters import shown, v211
+from adapters.commands import CANCELED_RESERVATION, canceled_reservation, command_result
+from crud import charging_profiles
+from crud.hub_clients import away
 from crud.models import CommandCallback
-from crud.partners import Partners, SealBroken
+from crud.partners import Partners
 from csms.commands import Outcome
 from csms.database import Database
-from csms.journal import Wake
-from csms.models import RemoteRequest
+from csms.journal import FactType, Wake
+from csms.models import RemoteRequest, Reservation
+from csms.sealing import SealBroken
 from ocpi_bridge.emsp_client import Delivery, EmspClient, Peer
 from ocpi_bridge.peers import peer
 
 log = structlog.get_logger(__name__)
 
+KNOWN_BY = frozenset({FactType.REMOTE_OUTCOME, FactType.REMOTE_START_UNANSWERED, FactType.RESERVATION_CHANGED})
 GATHER_S = 0.1  # under load one look serves many changes
 
 # The remote control says TIMEOUT itself at the deadline; later than this, whoever waited for the charger is gone.
 ABANDONED_AFTER = timedelta(seconds=2)
 RETRY_AFTER_S = 0.5
 AT_ONCE = 100  # results taken in one look
+CANCELLED_WITHIN = timedelta(days=1)  # a reservation that was over for longer interests nobody
 
 OUTCOMES: dict[str | None, Outcome] = {None: Outcome.TIMEOUT} | {outcome.value: outcome for outcome in Outcome}
 
@@ -76,7 +82,7 @@ class Callbacks:
             raise away
 
     async def _send_all(self, group: asyncio.TaskGroup) -> None:
-        with self._wake.listening() as grown:
+        with self._wake.listening(KNOWN_BY) as grown:
             while True:
                 for result in await asyncio.to_thread(self.take):
                     group.create_task(self._send(result))
@@ -86,42 +92,54 @@ class Callbacks:
         """The results that are known and not sent; they count as sent from here on."""
         now = self._clock()
         with self._database.read() as connection:
-            if connection.execute(_known(now).limit(1)).first() is None:
+            looks = (_known(now), _cancelled(now))
+            if all(connection.execute(look.limit(1)).first() is None for look in looks):
                 return []
-        results = []
         with self._database.write() as connection:
-            for row in connection.execute(_known(now).limit(AT_ONCE)).all():
-                mine = connection.execute(
-                    update(CommandCallback)
-                    .where(CommandCallback.request_id == row.request_id, CommandCallback.sent_at.is_(None))
-                    .values(sent_at=now)
-                )
-                if mine.rowcount != 1:
-                    continue
-                calling = self._calling(connection, row)
-                if calling is None:
-                    log.warning("command_result_dropped", request_id=row.request_id, partner_id=row.partner_id)
-                    continue
-                outcome = OUTCOMES.get(row.outcome, Outcome.FAILED)
-                results.append(
-                    Result(
-                        request_id=row.request_id,
-                        command=row.command,
-                        response_url=row.response_url,
-                        body=command_result(outcome, detail=row.detail or ""),
-                        calling=calling,
-                    )
-                )
-        return results
+            known = connection.execute(_known(now).limit(AT_ONCE)).all()
+            mine = [row for row in known if self._mine(connection, row, CommandCallback.sent_at, now)]
+            results = [
+                self._result(connection, row, BODIES.get(row.command, of_command)(connection, row, now)) for row in mine
+            ]
+            cancelled = connection.execute(_cancelled(now).limit(AT_ONCE)).all()
+            mine = [row for row in cancelled if self._mine(connection, row, CommandCallback.withdrawn_at, now)]
+            results += [
+                self._result(connection, row, canceled_reservation())
+                for row in mine
+                if canceller(connection, row) != f"partner:{row.partner_id}"
+            ]
+        return [result for result in results if result is not None]
+
+    @staticmethod
+    def _mine(connection: Connection, row: Any, marked: Any, now: datetime) -> bool:
+        """Is it ours to send? Of two processes that look at once only one may."""
+        which = (CommandCallback.request_id == row.request_id, marked.is_(None))
+        return connection.execute(update(CommandCallback).where(*which).values({marked: now})).rowcount == 1
+
+    def _result(self, connection: Connection, row: Any, body: dict[str, Any]) -> Result | None:
+        calling = self._calling(connection, row)
+        if calling is None:
+            log.warning("command_result_dropped", request_id=row.request_id, partner_id=row.partner_id)
+            return None
+        if calling.version == v211.VERSION:
+            if body["result"] == CANCELED_RESERVATION:  # it has no word for this
+                return None
+            body = shown("commands", body, calling.version).dict()
+        return Result(
+            request_id=row.request_id, command=row.command, response_url=row.response_url, body=body, calling=calling
+        )
 
     def _calling(self, connection: Connection, row: Any) -> Peer | None:
-        """None for a partner that may not, or with a changed SECRET_KEY cannot, be called."""
+        """None for a partner that may not, or with a changed SECRET_KEY cannot, be called, and for a party that is away."""
         try:
             partner = self._partners.get(connection, row.partner_id)
         except SealBroken as error:
             log.error("partner_left_out", partner_id=row.partner_id, reason=str(error))
             return None
-        return peer(partner, their_party=(row.country_code, row.party_id))  # RT-13
+        meant = (row.country_code, row.party_id)
+        if partner.is_hub and away(connection, partner.id, meant) is not None:  # HC-04
+            return None
+        return peer(partner, their_party=meant)  # RT-13
 
     async def _send(self, result: Result) -> None:
         try:
@@ -144,19 +162,45 @@ class Callbacks:
         )
 
 
+# ---- what is known --------------------------------------------------------------------------------------------------
+
+
+def of_command(_connection: Connection, row: Any, _now: datetime) -> dict[str, Any]:
+    return command_result(outcome_of(row), command=row.command, detail=row.detail or "")
+
+
+def outcome_of(row: Any) -> Outcome:
+    return OUTCOMES.get(row.outcome, Outcome.FAILED)
+
+
+def of_profile(connection: Connection, row: Any, now: datetime) -> dict[str, Any]:
+    return charging_profiles.result_body(connection, row, outcome_of(row), now)
+
+
+# By command, where the result is not a CommandResult.
+BODIES: dict[str, Callable[[Connection, Any, datetime], dict[str, Any]]] = dict.fromkeys(
+    (charging_profiles.GET, charging_profiles.SET, charging_profiles.CLEAR), of_profile
+)
+
+
+_WAITING = (
+    CommandCallback.request_id,
+    CommandCallback.partner_id,
+    CommandCallback.command,
+    CommandCallback.response_url,
+    CommandCallback.country_code,
+    CommandCallback.party_id,
+    CommandCallback.session_id,
+    RemoteRequest.outcome,
+    RemoteRequest.detail,
+    RemoteRequest.answer,
+)
+
+
 def _known(now: datetime) -> Any:
     """Callbacks whose request has an outcome, or was left without one by a process that died (CM-06)."""
     return (
-        select(
-            CommandCallback.request_id,
-            CommandCallback.partner_id,
-            CommandCallback.command,
-            CommandCallback.response_url,
-            CommandCallback.country_code,
-            CommandCallback.party_id,
-            RemoteRequest.outcome,
-            RemoteRequest.detail,
-        )
+        select(*_WAITING)
         .join(RemoteRequest, RemoteRequest.id == CommandCallback.request_id)
         .where(
             CommandCallback.sent_at.is_(None),
@@ -167,3 +211,36 @@ def _known(now: datetime) -> Any:
         )
         .order_by(CommandCallback.created_at)
     )
+
+
+def _cancelled(now: datetime) -> Any:
+    """Reservations that a partner was granted and that were cancelled since, whoever asked for it."""
+    return (
+        select(*_WAITING, Reservation.number, Reservation.station_id, Reservation.created_at.label("reserved_at"))
+        .join(RemoteRequest, RemoteRequest.id == CommandCallback.request_id)
+        .join(Reservation, Reservation.remote_request_id == CommandCallback.request_id)
+        .where(
+            Reservation.state == "cancelled",
+            Reservation.expires_at > now - CANCELLED_WITHIN,
+            RemoteRequest.outcome == Outcome.ACCEPTED.value,
+            CommandCallback.sent_at.is_not(None),
+            CommandCallback.withdrawn_at.is_(None),
+        )
+        .order_by(CommandCallback.created_at)
+    )
+
+
+def canceller(connection: Connection, row: Any) -> str | None:
+    """Who asked last to cancel this reservation."""
+    asked = (
+        select(RemoteRequest.requested_by, RemoteRequest.command)
+        .where(
+            RemoteRequest.kind == "cancel_reservation",
+            RemoteRequest.station_id == row.station_id,
+            RemoteRequest.created_at >= row.reserved_at,
+            RemoteRequest.outcome.is_not(None),
+        )
+        .order_by(RemoteRequest.created_at.desc())
+    )
+    mine = (who for who, command in connection.execute(asked) if command.get("reservation_id") == row.number)
+    return next(mine, None)

@@ -11,8 +11,10 @@ import structlog
 from crud.partners import Partners
 from csms.database import Database
 from csms.journal import Listener, Wake
-from ocpi_bridge.due import Due, Key
+from ocpi_bridge.due import Circuit, Due, Key, Room, circuit_of
+from ocpi_bridge.emsp_client import Delivery as Answer
 from ocpi_bridge.emsp_client import EmspClient, Peer, Reply
+from ocpi_bridge.health import Health
 from ocpi_bridge.ledger import Ledger, Render
 from ocpi_bridge.telling import Message, Verb
 
@@ -43,10 +45,16 @@ class Deliveries:
         clock: Callable[[], datetime],
         poll_s: float = 0.5,
         chance: Callable[[], float] = random.random,
+        doubt: Callable[[int], None] = lambda _partner_id: None,
+        health: Health | None = None,
     ) -> None:
+        """`doubt` is called with the id of a hub that could not deliver; `health` must hear what the client hears."""
         self._ledger = Ledger(database, partners, render, clock=clock, chance=chance)
         self._wake = wake
         self._poll_s = poll_s
+        self._doubt = doubt
+        self._health = health or Health(clock=clock, chance=chance)
+        self._busy_at: Counter[Circuit] = Counter()
         self._flying: set[Key] = set()
         self._busy: Counter[int] = Counter()
         self._calls: dict[tuple[str, Verb], Callable[[Peer, Message], Awaitable[Reply]]] = {
@@ -56,7 +64,9 @@ class Deliveries:
             ("evses", Verb.PATCH): lambda to, told: client.patch_evse(to, told.path[0], told.path[1], told.body),
             ("sessions", Verb.PUT): lambda to, told: client.put_session(to, told.body),
             ("sessions", Verb.PATCH): lambda to, told: client.patch_session(to, told.path[0], told.body),
+            ("cdrs", Verb.GET): lambda to, told: client.get_cdr(to, told.path[0]),
             ("cdrs", Verb.POST): lambda to, told: client.post_cdr(to, told.body),
+            ("chargingprofiles", Verb.PUT): lambda to, told: client.put_active_profile(to, told.path[0], told.body),
         }
 
     async def run(self) -> None:
@@ -64,14 +74,22 @@ class Deliveries:
         with self._wake.listening() as grown:
             async with asyncio.TaskGroup() as group:
                 while True:
-                    for due in await asyncio.to_thread(self._ledger.take, self._free, frozenset(self._flying)):
+                    for due in await asyncio.to_thread(
+                        self._ledger.take, self._free, frozenset(self._flying), self._room()
+                    ):
                         self._flying.add(due.key)
                         self._busy[due.partner_id] += 1
+                        self._busy_at[circuit_of(due.partner_id, due.module)] += 1
                         group.create_task(self._deliver(due, grown))
                     await grown.news(poll_s=self._poll_s, gather_s=GATHER_S)
 
     def _free(self, partner_id: int) -> int:
         return AT_ONCE - self._busy[partner_id]
+
+    def _room(self) -> Room:
+        """Of the circuits that are open or half-open."""
+        broken = ((circuit, self._health.room(*circuit)) for circuit in self._health.broken())
+        return {circuit: room - self._busy_at[circuit] for circuit, room in broken if room is not None}
 
     async def _deliver(self, due: Due, done: Listener) -> None:
         try:
@@ -79,10 +97,15 @@ class Deliveries:
             if job is not None:
                 reply = await self._calls[due.module, job.message.verb](job.peer, job.message)
                 await asyncio.to_thread(self._ledger.settle, job, reply)
+                if reply.delivery is Answer.HUB:
+                    self._doubt(due.partner_id)
+                for circuit in self._health.recovered():
+                    await asyncio.to_thread(self._ledger.hasten, circuit)
         except Exception as error:  # one object that cannot be told must not silence the others
             log.exception("delivery_failed", module=due.module, object_id=due.object_id, partner_id=due.partner_id)
             await asyncio.to_thread(self._ledger.broken, due, f"{type(error).__name__}: {error}")
         finally:
             self._flying.discard(due.key)
             self._busy[due.partner_id] -= 1
+            self._busy_at[circuit_of(due.partner_id, due.module)] -= 1
             done.set()

@@ -1,4 +1,4 @@
-"""What we say to an eMSP over OCPI 2.2.1: each call brings one Reply, and none of them harms us."""
+"""What we say to an eMSP over OCPI 2.2.1 or 2.1.1: each call brings one Reply, and none of them harms us."""
 
 import asyncio
 import base64
@@ -12,9 +12,10 @@ from urllib.parse import quote
 import stamina
 import structlog
 
+from adapters import v211
 from adapters.datatypes import moment
 from adapters.rendered import encode
-from ocpi_bridge.emsp_wire import Delivery, Reply, join, next_page, read
+from ocpi_bridge.emsp_wire import Delivery, Reply, earlier, join, next_page, read, total_count
 from ocpi_bridge.outbound import Guarded, Refused, Unanswered, Unreachable
 
 __all__ = ["Delivery", "EmspClient", "Peer", "PullFailed", "Reply"]
@@ -25,6 +26,8 @@ Body = Mapping[str, Any]
 Party = tuple[str, str]  # country_code, party_id
 
 MAX_PAGES = 20_000
+IN_ADDRESS_ONLY = ("country_code", "party_id")  # in 2.1.1 (V1-04)
+ANSWER_BYTES = 2**20  # of anything but a list: whatever is read is read while everybody waits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class Peer:
     """A partner as we call it. `token` is the one it issued to us; `endpoints` its version details by (module, role).
 
     `our_party` and `their_party` go into the routing headers; `our_party` also owns the objects of PATCH and DELETE.
+    `their_party` None is an open request: the hub finds who is meant (RT-09). `partner_id`: our row of it.
     """
 
     name: str
@@ -39,28 +43,43 @@ class Peer:
     send_raw_token: bool = False
     version: str = "2.2.1"
     our_party: Party
-    their_party: Party
+    their_party: Party | None
     endpoints: Mapping[tuple[str, str], str]
+    partner_id: int | None = None
 
     def offers(self, module: str, role: str = "RECEIVER") -> bool:
         return (module, role) in self.endpoints
 
 
 class PullFailed(Exception):
-    """A list could not be read to its end; `reply` is the answer that broke it off. What came before is incomplete."""
+    """A list could not be read to its end; `reply` is the answer that broke it off. What came before is incomplete, and
+    goes on at `url`, where that is known."""
 
-    def __init__(self, reason: str, reply: Reply) -> None:
+    def __init__(self, reason: str, reply: Reply, url: str | None = None) -> None:
         super().__init__(reason)
         self.reply = reply
+        self.url = url
+
+
+Heard = Callable[[int, str, Reply], None]  # partner id, module, what it answered
 
 
 class EmspClient:
-    """Requests to partners. No method raises for the partner's sake except `get_tokens`; none logs a token or an id."""
+    """Requests to partners. No method raises for the partner's sake except those that read lists; none logs a token or an
+    id. `heard` is called on the loop with each answer of a registered partner's module, and with the lack of one."""
 
-    def __init__(self, guarded: Guarded, *, clock: Callable[[], datetime], retry_wait_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        guarded: Guarded,
+        *,
+        clock: Callable[[], datetime],
+        retry_wait_s: float = 0.5,
+        heard: Heard = lambda _partner_id, _module, _reply: None,
+    ) -> None:
         self._guarded = guarded
         self._clock = clock
         self._retry_wait_s = retry_wait_s
+        self._heard = heard
 
     # ---- configuration modules: no routing headers (RT-02) ----------------------------------------------------------
 
@@ -98,11 +117,22 @@ class EmspClient:
         """CONFIRMED without `location` is still confirmed (CD-04)."""
         return await self._push(peer, "POST", "cdrs", (), cdr)
 
+    async def get_cdr(self, peer: Peer, url: str) -> Reply:
+        """At the address that the receiver gave it, the only one it has there (CD-03)."""
+        return _single(await self._call("GET", url, _headers(peer), None, peer, "cdrs"))
+
     async def put_tariff(self, peer: Peer, tariff: Body) -> Reply:
         return await self._push(peer, "PUT", "tariffs", _owned(tariff), tariff)
 
     async def delete_tariff(self, peer: Peer, tariff_id: str) -> Reply:
         return await self._push(peer, "DELETE", "tariffs", (*peer.our_party, tariff_id), None)
+
+    async def put_active_profile(self, peer: Peer, session_id: str, active: Body) -> Reply:
+        """At the SENDER of charging profiles, who set one (CP-06)."""
+        endpoint = peer.endpoints.get(("chargingprofiles", "SENDER"))
+        if endpoint is None:
+            return self._no_endpoint(peer, "chargingprofiles", "SENDER")
+        return await self._call("PUT", join(endpoint, session_id), _headers(peer), active, peer, "chargingprofiles")
 
     # ---- questions and results --------------------------------------------------------------------------------------
 
@@ -115,48 +145,77 @@ class EmspClient:
             return self._no_endpoint(peer, "tokens", "SENDER")
         url = join(endpoint, uid, "authorize", query=f"type={quote(token_type, safe='')}")
         headers = _headers(peer)
-        return _single(await self._call("POST", url, headers, location_references, peer.name, "tokens", timeout_s))
+        return _single(await self._call("POST", url, headers, location_references, peer, "tokens", timeout_s))
 
-    async def get_tokens(self, peer: Peer, date_from: datetime | None = None) -> AsyncIterator[Sequence[Body]]:
-        """The partner's tokens page by page, to the end its Link headers name (PG-12), entries that are no objects left
-        out (TY-18). Raises PullFailed when a page cannot be had after retries, or the links lead in circles."""
-        url: str | None = peer.endpoints.get(("tokens", "SENDER"))
+    def get_tokens(
+        self, peer: Peer, date_from: datetime | None = None, *, resume_at: str | None = None
+    ) -> AsyncIterator[Sequence[Body]]:
+        """The partner's tokens, as `_pages` brings them; `resume_at` is where an earlier pull broke off."""
+        return self._pages(peer, "tokens", _headers(peer), date_from=date_from, resume_at=resume_at)
+
+    def get_hub_clients(self, peer: Peer) -> AsyncIterator[Sequence[Body]]:
+        """The hub's ClientInfo, as `_pages` brings it; without routing headers (HC-06)."""
+        return self._pages(peer, "hubclientinfo", _authorization(peer.token, peer.send_raw_token))
+
+    async def _pages(
+        self,
+        peer: Peer,
+        module: str,
+        headers: Mapping[str, str],
+        *,
+        date_from: datetime | None = None,
+        resume_at: str | None = None,
+    ) -> AsyncIterator[Sequence[Body]]:
+        """A list page by page, to the end its Link headers name (PG-12), entries that are no objects left out (TY-18).
+        Raises PullFailed when a page cannot be had after retries, or the links lead in circles."""
+        url: str | None = peer.endpoints.get((module, "SENDER"))
         if url is None:
-            raise PullFailed("the partner lists no tokens SENDER endpoint", self._no_endpoint(peer, "tokens", "SENDER"))
+            reply = self._no_endpoint(peer, module, "SENDER")
+            raise PullFailed(f"the partner lists no {module} SENDER endpoint", reply)
         if date_from is not None:
             url = f"{url}{'&' if '?' in url else '?'}date_from={quote(moment(date_from), safe='')}"
-        correlation_id = str(uuid.uuid4())
+        url = resume_at or url
+        sent = {**headers, "X-Correlation-ID": str(uuid.uuid4())}
         seen: set[str] = set()
+        pages = 0
+        total: int | None = None
         while url is not None:
             seen.add(url)
-            reply = await self._get_again(peer, url, correlation_id)
+            reply = await self._get_again(peer, url, sent, module)
             if not reply.ok or not isinstance(reply.data, list | None):
-                raise PullFailed(reply.status_message or "a page is not a list", reply)
+                raise PullFailed(reply.status_message or "a page is not a list", reply, url)
             entries = reply.data or []
             page = [entry for entry in entries if isinstance(entry, dict)]
             if len(page) < len(entries):
                 log.warning("pull_entries_unreadable", partner=peer.name, count=len(entries) - len(page))
             yield page
-            url = next_page(url, reply.headers)
-            if url in seen or len(seen) >= MAX_PAGES:
+            before, total = total, total_count(reply.headers)
+            again = None if before is None or total is None else earlier(url, before - total)
+            if again is not None:
+                seen -= {url, again}
+            url = again or next_page(url, reply.headers)
+            pages += 1
+            if url in seen or pages >= MAX_PAGES:
                 raise PullFailed("the partner's next links do not end", reply)
 
     async def post_result(self, peer: Peer, response_url: str, body: Body) -> Reply:
         """`response_url` is called as the partner gave it, query included (CM-07)."""
-        return await self._call("POST", response_url, _headers(peer), body, peer.name, "commands")
+        return await self._call("POST", response_url, _headers(peer), body, peer, "commands")
 
     # ---- one exchange -----------------------------------------------------------------------------------------------
 
     async def _configure(self, method: str, url: str, token: str, raw: bool, body: Body | None = None) -> Reply:
-        return await self._call(method, url, _authorization(token, raw), body, "", "credentials")
+        return await self._call(method, url, _authorization(token, raw), body, None, "credentials")
 
     async def _push(self, peer: Peer, method: str, module: str, path: Sequence[str], body: Body | None) -> Reply:
         endpoint = peer.endpoints.get((module, "RECEIVER"))
         if endpoint is None:
             return self._no_endpoint(peer, module, "RECEIVER")
-        return await self._call(method, join(endpoint, *path), _headers(peer), body, peer.name, module)
+        if body is not None and peer.version == v211.VERSION:
+            body = {name: value for name, value in body.items() if name not in IN_ADDRESS_ONLY}
+        return await self._call(method, join(endpoint, *path), _headers(peer), body, peer, module)
 
-    async def _get_again(self, peer: Peer, url: str, correlation_id: str) -> Reply:
+    async def _get_again(self, peer: Peer, url: str, headers: Mapping[str, str], module: str) -> Reply:
         """A GET is repeated while its answer is in doubt, and honours the partner's Retry-After (PU-12)."""
         reply = Reply(delivery=Delivery.UNREACHABLE, at=self._clock())
         try:
@@ -169,8 +228,7 @@ class EmspClient:
                 wait_jitter=self._retry_wait_s,
             ):
                 with attempt:
-                    headers = _headers(peer) | {"X-Correlation-ID": correlation_id}
-                    reply = await self._call("GET", url, headers, None, peer.name, "tokens")
+                    reply = await self._call("GET", url, headers, None, peer, module, max_bytes=None)
                     if reply.delivery in (Delivery.UNSURE, Delivery.UNREACHABLE):
                         raise _InDoubt(reply)
         except _InDoubt:
@@ -183,19 +241,22 @@ class EmspClient:
         url: str,
         headers: Mapping[str, str],
         body: Body | None,
-        partner: str,
+        peer: Peer | None,
         module: str,
         timeout_s: float | None = None,
+        max_bytes: int | None = ANSWER_BYTES,
     ) -> Reply:
         ids = {"X-Request-ID": str(uuid.uuid4()), "X-Correlation-ID": str(uuid.uuid4())}
         sent = {**ids, **headers}
+        if peer is not None and peer.version == v211.VERSION:  # it has no message ids (V1-03)
+            sent = {name: value for name, value in sent.items() if name not in ids}
         content = None
         if body is not None:
             content = encode(body)
             sent["Content-Type"] = "application/json"
         started = asyncio.get_running_loop().time()
         try:
-            response = await self._guarded.request(method, url, sent, content, timeout_s=timeout_s)
+            response = await self._guarded.request(method, url, sent, content, timeout_s=timeout_s, max_bytes=max_bytes)
             reply = read(response, url, self._clock())
         except (Refused, Unreachable) as reason:
             reply = Reply(delivery=Delivery.UNREACHABLE, at=self._clock(), status_message=str(reason))
@@ -203,7 +264,7 @@ class EmspClient:
             reply = Reply(delivery=Delivery.UNSURE, at=self._clock(), status_message=str(reason))
         (log.debug if reply.ok else log.warning)(
             "partner_called",
-            partner=partner,
+            partner=peer.name if peer is not None else "",
             module=module,
             method=method,
             delivery=reply.delivery.value,
@@ -214,6 +275,8 @@ class EmspClient:
             request_id=ids["X-Request-ID"],
             ms=round((asyncio.get_running_loop().time() - started) * 1000),
         )
+        if peer is not None and peer.partner_id is not None:
+            self._heard(peer.partner_id, module, reply)
         return reply
 
     def _no_endpoint(self, peer: Peer, module: str, role: str) -> Reply:
@@ -257,5 +320,6 @@ def _headers(peer: Peer) -> dict[str, str]:
     headers = _authorization(peer.token, peer.send_raw_token)
     if not peer.version.startswith(("2.0", "2.1")):
         headers["OCPI-from-country-code"], headers["OCPI-from-party-id"] = peer.our_party
-        headers["OCPI-to-country-code"], headers["OCPI-to-party-id"] = peer.their_party
+        if peer.their_party is not None:
+            headers["OCPI-to-country-code"], headers["OCPI-to-party-id"] = peer.their_party
     return headers

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
 import orjson
 
 from ocpi_bridge.outbound import Response
 
-LINK = re.compile(r"<([^>]*)>([^<]*)")
+LINK = re.compile(r"<([^<>]*)>([^<]*)")  # read in one pass, whatever the partner writes
 # The platform answered, the object was never judged: worth another attempt later.
 NOT_JUDGED = frozenset({401, 403, 408, 425, 429})
 # Without an envelope these still say that this body will never be taken.
@@ -71,9 +71,31 @@ def _segment(text: str) -> str:
 def next_page(url: str, headers: Mapping[str, str]) -> str | None:
     """The URL of `rel="next"`, as the partner wrote it; None when there is no such link, or an empty one."""
     for target, parameters in LINK.findall(headers.get("link", "")):
-        if target and re.search(r'rel\s*=\s*"?[^"]*\bnext\b', parameters, re.IGNORECASE):
+        if target and any(map(_is_next, re.split("[;,]", parameters))):
             return absolute(url, target)
     return None
+
+
+def _is_next(parameter: str) -> bool:
+    name, _, value = parameter.partition("=")
+    return name.strip().casefold() == "rel" and "next" in value.strip(' "').casefold().split()
+
+
+def total_count(headers: Mapping[str, str]) -> int | None:
+    told = headers.get("x-total-count", "").strip()
+    return int(told) if told.isascii() and told.isdigit() else None
+
+
+def earlier(url: str, gone: int) -> str | None:
+    """The page that begins `gone` objects earlier: so many have left the part of the list that was read, and as many that
+    were not read have taken their places (PG-13). None when none has, or the address does not say where it begins."""
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    offset = next((value for name, value in query if name.casefold() == "offset"), "")
+    if gone <= 0 or not (offset.isascii() and offset.isdigit()) or int(offset) == 0:
+        return None
+    moved = [(n, str(max(int(offset) - gone, 0)) if n.casefold() == "offset" else value) for n, value in query]
+    return urlunsplit(parts._replace(query=urlencode(moved)))
 
 
 def absolute(url: str, target: str) -> str:

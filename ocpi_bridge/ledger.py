@@ -10,20 +10,37 @@ import structlog
 from sqlalchemy import Connection, and_, case, literal, null, select, update
 from sqlalchemy.engine import Row
 
+from adapters import v211
+from crud.caller import Party
+from crud.hub_clients import away, halted
 from crud.models import Delivery
 from crud.partners import PartnerRecord, Partners
 from csms.database import Database
-from csms.models import Tariff
-from ocpi_bridge.due import WAITING, Due, Key, pick, session_is_behind, untried
+from csms.models import Tariff, Transaction
+from ocpi_bridge.due import (
+    PARTS,
+    WAITING,
+    Circuit,
+    Due,
+    Key,
+    Room,
+    Turn,
+    is_credit,
+    pick,
+    session_is_behind,
+    turn_of_cdr,
+    untried,
+)
+from ocpi_bridge.emsp_client import Delivery as Answer
 from ocpi_bridge.emsp_client import Peer, Reply
 from ocpi_bridge.peers import peer
 from ocpi_bridge.push import enqueue
 from ocpi_bridge.telling import (
-    ABOUT,
     Body,
     Fate,
     Message,
     Verb,
+    about,
     about_evse,
     exact,
     judge,
@@ -31,24 +48,31 @@ from ocpi_bridge.telling import (
     retry_at,
     storable,
     summary,
+    taken_back,
 )
 
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(seconds=15)  # longer than any call: after a crash, what was in flight is sent again
 SOON = timedelta(seconds=1)
+STEADY = timedelta(seconds=2)  # between two statuses of one EVSE; the first goes at once, and the last is never lost
+NO_CREDITS = "OCPI 2.1.1 has no credit CDRs; settle this one with the partner by other means"
 
 Step = Callable[[Connection], None]
 
 
 class Render(Protocol):
-    """The current state of an object as its GET would show it, a plain dict in OCPI's words; None when it is not shown.
+    """The current state of an object as its GET would show it to this partner, a plain dict in OCPI's words; None when it is
+    not shown to it.
 
-    `module` is locations, evses (the EVSE object alone), sessions, cdrs or tariffs; `object_id` is the row's id as text. For
-    tariffs any version's row stands for the version in force, and None means that the tariff was removed.
+    It carries the party of ours under which the partner knows it, in 2.1.1 too, where only the address shows that. `module` is
+    locations, evses (the EVSE object alone), sessions, cdrs or tariffs; `object_id` is the row's id as text. For
+    tariffs any version's row stands for the version in force, and None means that the partner does not pay it, or not now.
     """
 
-    def __call__(self, connection: Connection, module: str, object_id: str, /) -> Mapping[str, Any] | None: ...
+    def __call__(
+        self, connection: Connection, module: str, object_id: str, partner_id: int, /
+    ) -> Mapping[str, Any] | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +105,11 @@ class Ledger:
 
     # ---- what is due ------------------------------------------------------------------------------------------------
 
-    def take(self, free: Callable[[int], int], flying: Collection[Key]) -> Sequence[Due]:
-        """Rows to deliver now, leased to us: of each partner at most `free(partner_id)`, none of what is in flight."""
+    def take(self, free: Callable[[int], int], flying: Collection[Key], room: Room) -> Sequence[Due]:
+        """Rows to deliver now, leased to us; see `pick`."""
         now = self._clock()
         with self._database.read() as connection:
-            picked = pick(connection, now, free, flying)
+            picked = pick(connection, now, free, flying, room)
         if not picked:
             return ()
         with self._database.write() as connection:
@@ -114,16 +138,41 @@ class Ledger:
         # `wanted` is read before the state, so the state is at least as new as what `told` will claim.
         row = connection.execute(select(Delivery.__table__).where(Delivery.id == due.id)).one()
         partner = self._partners.get(connection, due.partner_id)
-        rendered = self._render(connection, due.module, due.object_id)
+        rendered = self._render(connection, due.module, due.object_id, due.partner_id)
         current = None if rendered is None else exact(rendered)
         if due.module == "evses":
             return self._evse_step(connection, due, row, partner, current)
-        if due.module == "cdrs" and session_is_behind(connection, due):
-            return self._later(row, row.attempts)
+        if due.module == "cdrs" and (step := self._cdr_waits(connection, due, row, partner)) is not None:
+            return step
         if current is None:
             return self._gone_step(connection, due, row, partner)
-        message = ABOUT[due.module](current, exact(row.confirmed))
-        return self._job(row, partner, message) if message is not None else self._known(row)
+        message = about(partner.version, due.module)(current, exact(row.confirmed))
+        if message is None:
+            return self._known(row)
+        if due.module == "cdrs" and row.remote_url is not None:  # an answer in doubt named its address there (PU-11)
+            message = Message(verb=Verb.GET, body=current, state=message.state, path=(row.remote_url,))
+        if not known_party(partner, current):
+            return self._later(row, row.attempts)
+        meant = meant_party(connection, due, partner, current)
+        if partner.is_hub and meant is not None and (status := away(connection, partner.id, meant)) is not None:
+            return self._halt(row, halted(meant, f"is {status} at {partner.name}"))
+        return self._job(row, partner, message, meant=meant)
+
+    def _cdr_waits(self, connection: Connection, due: Due, row: Row[Any], partner: PartnerRecord) -> Step | None:
+        """None: it is its turn. A credit has none in 2.1.1, and so neither has the CDR that stands instead (CD-09)."""
+        if session_is_behind(connection, due):
+            return self._later(row, row.attempts)
+        turn, before = turn_of_cdr(connection, due)
+        untellable = partner.version == v211.VERSION and is_credit(connection, due)
+        if turn is Turn.NOW and not untellable:
+            return None
+        if turn is Turn.MISSING:
+            return self._after((due.partner_id, "cdrs", str(before)), row)
+        if turn is Turn.LATER:
+            return self._later(row, row.attempts)
+        words = NO_CREDITS if untellable else f"the CDR {before}, which goes before it, was stopped"
+        log.error("delivery_stopped", partner=due.partner_id, module=due.module, object_id=due.object_id, why=words)
+        return lambda connection: _write(connection, row.id, {"stopped": words, "last_error": words})
 
     def _evse_step(
         self, connection: Connection, due: Due, row: Row[Any], partner: PartnerRecord, current: Body | None
@@ -139,6 +188,8 @@ class Ledger:
         ).one_or_none()
         if current is None:
             return self._known(row)
+        if row.confirmed_at is not None and self._clock() < row.confirmed_at + STEADY:  # LO-65: it flaps
+            return self._later(row, row.attempts, row.confirmed_at + STEADY)
         if location is None or location.confirmed is None or location.wanted > location.told:
             return self._hand_over(due.key, row)
         try:
@@ -148,24 +199,35 @@ class Ledger:
         return self._job(row, partner, message, location) if message is not None else self._known(row)
 
     def _gone_step(self, connection: Connection, due: Due, row: Row[Any], partner: PartnerRecord) -> Job | Step:
-        """Only a tariff is taken back (TA-03), and after the locations that referred to it (TA-04)."""
+        """A tariff is taken back (TA-03), and after the locations that referred to it (TA-04); a location that is published no
+        longer, where the version has no word for that. A partner that never was told of it hears nothing of it (TA-06)."""
+        if due.module == "locations" and row.confirmed is not None:
+            return self._job(row, partner, taken_back(exact(row.confirmed)))
         tariff = None
-        if due.module == "tariffs" and row.told > 0:
+        if due.module == "tariffs" and (row.confirmed_at is not None or row.attempts):  # an attempt may have arrived
             named = select(Tariff.country_code, Tariff.party_id, Tariff.tariff_id)
             tariff = connection.execute(named.where(Tariff.id == int(due.object_id))).one_or_none()
         if tariff is None:
             return self._known(row)
         if (due.partner_id, "locations") in untried(connection):
             return self._later(row, max(row.attempts, 1))
-        body = {"country_code": tariff.country_code, "party_id": tariff.party_id, "id": tariff.tariff_id}
+        of_us = partner.our_party if partner.version == v211.VERSION else (tariff.country_code, tariff.party_id)
+        body = {"country_code": of_us[0], "party_id": of_us[1], "id": tariff.tariff_id}
         return self._job(row, partner, Message(verb=Verb.DELETE, body=body, state=None, path=(tariff.tariff_id,)))
 
     def _job(
-        self, row: Row[Any], partner: PartnerRecord, message: Message, location: Row[Any] | None = None
+        self,
+        row: Row[Any],
+        partner: PartnerRecord,
+        message: Message,
+        location: Row[Any] | None = None,
+        *,
+        meant: Party | None = None,
     ) -> Job | Step:
+        """`meant` None: everybody; over a hub a broadcast, but for a DELETE, which cannot be one (RT-06)."""
         whole = message.state or message.body
-        token = whole.get("cdr_token")
-        calling = peer(partner, our_party=party(whole), their_party=party(token) if token else None)
+        open_routing = message.verb is Verb.DELETE
+        calling = peer(partner, our_party=party(whole), their_party=meant, open_routing=open_routing)
         if calling is None:  # it left since it was picked
             return lambda connection: None
         return Job(row=row, peer=calling, message=message, location=location)
@@ -173,9 +235,20 @@ class Ledger:
     def _known(self, row: Row[Any]) -> Step:
         return lambda connection: _write(connection, row.id, self._told(row))
 
-    def _later(self, row: Row[Any], attempts: int) -> Step:
-        at = self._clock() + SOON
+    def _halt(self, row: Row[Any], words: str) -> Step:
+        """Nothing is sent and nothing queued until the hub says that the party is back (HC-04, HC-07)."""
+        return lambda connection: _write(connection, row.id, {"stopped": words, "last_error": words})
+
+    def _later(self, row: Row[Any], attempts: int, at: datetime | None = None) -> Step:
+        at = at or self._clock() + SOON
         return lambda connection: _write(connection, row.id, {"attempts": attempts, "next_attempt_at": at})
+
+    def _after(self, first: Key, row: Row[Any]) -> Step:
+        def write(connection: Connection) -> None:
+            enqueue(connection, [first], self._clock())
+            self._later(row, row.attempts)(connection)
+
+        return write
 
     def _hand_over(self, location: Key, row: Row[Any]) -> Step:
         def write(connection: Connection) -> None:
@@ -187,7 +260,7 @@ class Ledger:
     # ---- what came of it --------------------------------------------------------------------------------------------
 
     def settle(self, job: Job, reply: Reply) -> None:
-        verdict = judge(job.row.module, job.message.verb, reply.delivery, job.row.attempts)
+        verdict = judge(job.row.module, job.message.verb, arrived(job.message, reply), job.row.attempts)
         now = self._clock()
         with self._database.write() as connection:
             # After a new registration the partner may have forgotten what it confirmed to the old token.
@@ -198,9 +271,14 @@ class Ledger:
             elif job.location is not None and verdict.doubt:
                 self._doubted(connection, job, verdict.fate, now)
             else:
-                changes: dict[str, Any] = {"attempts": verdict.attempts, "last_error": summary(reply, job.peer.token)}
+                words = summary(reply, job.peer.token)
+                if reply.delivery is Answer.HUB:
+                    words = halted(job.peer.their_party, words)
+                changes: dict[str, Any] = {"attempts": verdict.attempts, "last_error": words}
                 if verdict.doubt:
                     changes["confirmed"] = null()
+                if job.row.module == "cdrs":
+                    changes |= _of_doubtful_cdr(job, reply)
                 if verdict.fate is Fate.STOPPED:
                     unchanged = Delivery.wanted == job.row.wanted
                     changes["stopped"] = case((unchanged, literal(changes["last_error"])), else_=null())
@@ -219,15 +297,17 @@ class Ledger:
             )
 
     def _confirmed(self, connection: Connection, job: Job, reply: Reply, state: Any, now: datetime) -> None:
-        changes = self._told(job.row) | {"confirmed_at": now}
+        gone = job.message.verb is Verb.DELETE
+        changes = self._told(job.row) | {"confirmed_at": None if gone else now}
         if job.location is None:
             changes["confirmed"] = null() if state is None else state
         else:
             known = and_(Delivery.id == job.location.id, Delivery.confirmed.is_not(None))
             connection.execute(update(Delivery).where(known).values(confirmed=null() if state is None else state))
         if job.row.module == "cdrs":
-            changes["remote_url"] = reply.location  # CD-03
-            if reply.location is None:
+            asked_for = job.row.remote_url if job.message.verb is Verb.GET else None
+            changes["remote_url"] = reply.location or asked_for  # CD-03
+            if changes["remote_url"] is None:
                 log.warning("cdr_location_missing", partner=job.peer.name, object_id=job.row.object_id)  # CD-04
         _write(connection, job.row.id, changes)
 
@@ -238,6 +318,14 @@ class Ledger:
         connection.execute(update(Delivery).where(Delivery.id == job.location.id).values(confirmed=null()))
         enqueue(connection, [(job.row.partner_id, "locations", job.location.object_id)], at)
         _write(connection, job.row.id, self._told(job.row))
+
+    def hasten(self, circuit: Circuit) -> None:
+        """This module of the partner answers again: what failed there is tried now, and not after its wait."""
+        partner_id, module = circuit
+        waits = (Delivery.partner_id == partner_id, Delivery.module.in_([module, *PARTS.get(module, ())]), WAITING)
+        with self._database.write() as connection:
+            soon = update(Delivery).where(*waits, Delivery.attempts > 0, Delivery.next_attempt_at > self._clock())
+            connection.execute(soon.values(next_attempt_at=self._clock()))
 
     def broken(self, due: Due, why: str) -> None:
         """It could not even be made ready: an error of ours, tried again like one of theirs."""
@@ -250,6 +338,45 @@ class Ledger:
     def _told(self, row: Row[Any]) -> dict[str, Any]:
         """Up to what was read; a change that came since makes it due at once."""
         return {"told": row.wanted, "attempts": 0, "next_attempt_at": self._clock(), "last_error": None}
+
+
+def arrived(message: Message, reply: Reply) -> Answer:
+    """What an answer means; that of a GET only if it is the object that was asked for."""
+    if message.verb is Verb.GET and reply.ok:
+        found = reply.data.get("id") if isinstance(reply.data, Mapping) else None
+        same = str(found).casefold() == str(message.body["id"]).casefold()
+        return Answer.CONFIRMED if same else Answer.NOT_FOUND
+    return reply.delivery
+
+
+def _of_doubtful_cdr(job: Job, reply: Reply) -> dict[str, Any]:
+    """Money is never told twice where that can be known: an address there is asked before the next POST, and a refusal after
+    an answer in doubt may well mean that it is there (PU-11)."""
+    if job.message.verb is Verb.GET:
+        gone = arrived(job.message, reply) in (Answer.NOT_FOUND, Answer.REFUSED)
+        return {"remote_url": None} if gone else {}
+    if reply.delivery is Answer.UNSURE:
+        return {"remote_url": reply.location}
+    doubted = (job.row.last_error or "").startswith(Answer.UNSURE)
+    if reply.delivery is Answer.REFUSED and doubted:
+        words = summary(reply, job.peer.token)
+        return {"last_error": f"{Answer.UNSURE.value}: an earlier attempt may have arrived; the last one: {words}"}
+    return {}
+
+
+def known_party(partner: PartnerRecord, current: Body) -> bool:
+    """Was the partner told that the object's owner is one of ours (PU-03)? It is as soon as our credentials reach it."""
+    told = (partner.told_of_us or {}).get("parties")
+    return told is None or "-".join(party(current)) in told
+
+
+def meant_party(connection: Connection, due: Due, partner: PartnerRecord, current: Body) -> Party | None:
+    """Whose card it is about; None for what everybody may know (RT-07)."""
+    token = current.get("cdr_token")
+    if token is None and partner.is_hub and due.module == "chargingprofiles":
+        kept = connection.execute(select(Transaction.snapshot).where(Transaction.id == due.object_id)).scalar()
+        token = (kept or {}).get("token")
+    return party(token) if token else None
 
 
 def _write(connection: Connection, delivery_id: int, values: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crud.caller import Caller, Party, PresentedToken, Refusal
+from ocpi_bridge.conformance.allowance import Allowance
 from ocpi_bridge.conformance.edge import Edge
 from ocpi_bridge.conformance.modules import SERVED, endpoints_of, served_routes
 from ocpi_bridge.conformance.plugs import Crud
@@ -45,9 +46,11 @@ def create_ocpi_app(
     our_parties: Collection[Party],
     clock: Callable[[], datetime],
     page_limit: int = 100,
+    requests_per_minute: int = 0,
 ) -> FastAPI:
     """To be mounted at /ocpi. `adapter` has `<object>_adapter(data, version)`, whose result is bytes of JSON, a dict, or an
-    object with `.json_bytes` or `.dict()`; `clock` returns aware UTC; `our_parties` is read anew for each request."""
+    object with `.json_bytes` or `.dict()`; `clock` returns aware UTC; `our_parties` is read anew for each request;
+    `requests_per_minute` is of one partner, 0 any number."""
     base_url = public_url.rstrip("/") + "/ocpi"
     given = Surroundings(
         crud=crud,
@@ -70,7 +73,13 @@ def create_ocpi_app(
         redirect_slashes=False,  # TR-31
         exception_handlers={HTTPException: refuse, RequestValidationError: refuse},
     )
-    app.add_middleware(Edge, caller=partners.caller, our_parties=our_parties, clock=clock)
+    app.add_middleware(
+        Edge,
+        caller=partners.caller,
+        our_parties=our_parties,
+        clock=clock,
+        allowance=Allowance(requests_per_minute),
+    )
     for served in served_routes():
         register(app, served, given)
     return app

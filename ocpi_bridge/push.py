@@ -8,12 +8,13 @@ from enum import Enum, auto
 
 from sqlalchemy import Connection, and_, case, func, literal, null, select, update
 
+from crud.charging_profiles import followers
 from crud.models import Delivery, Partner
 from crud.partners import PartnerState
 from csms.database import Utc, insert_into
 from csms.events import AuthorizationStatus
 from csms.journal import FactType, Recorded
-from csms.models import ChargeRecord, Location, Tariff, Transaction
+from csms.models import ChargeRecord, Location, Reservation, Tariff, Transaction
 
 Wanted = tuple[int, str, str]  # partner id, module, object id
 
@@ -27,8 +28,11 @@ class Audience(Enum):
 
 @dataclass(frozen=True)
 class Rule:
+    """`subjects`: whose ids the fact's subjects are, where they are not the module's."""
+
     module: str
     audience: Audience
+    subjects: str = ""
 
 
 RULES: dict[str, Rule] = {
@@ -40,11 +44,15 @@ RULES: dict[str, Rule] = {
     FactType.TRANSACTION_SAMPLED: Rule("sessions", Audience.OWNER),
     FactType.TRANSACTION_ORPHANED: Rule("sessions", Audience.OWNER),
     FactType.TRANSACTION_ENDED: Rule("sessions", Audience.OWNER),
+    FactType.RESERVATION_CHANGED: Rule("sessions", Audience.OWNER, subjects="reservations"),  # SE-14
     FactType.CHARGE_RECORD_ISSUED: Rule("cdrs", Audience.OWNER),
+    FactType.PROFILES_CHANGED: Rule("chargingprofiles", Audience.OWNER),  # of sessions whose partner sets profiles
+    FactType.CHARGE_RECORD_CREDITED: Rule("cdrs", Audience.OWNER),
 }
 
 # The endpoint that takes a module's objects, where it is not named like it.
 ENDPOINT = {"evses": "locations"}
+ROLE = {"chargingprofiles": "SENDER"}  # which end of a module hears of it, where that is not the receiver
 
 
 class Push:
@@ -71,7 +79,7 @@ class Push:
                 known = _first_versions(connection, ids) if rule.module == "tariffs" else ids
                 wanted.update((partner, rule.module, subject) for partner in hearing for subject in known)
             else:
-                owners = OWNERS[rule.module](connection, ids)
+                owners = OWNERS[rule.subjects or rule.module](connection, ids)
                 wanted.update((owner, rule.module, subject) for subject, owner in owners if owner in hearing)
         enqueue(connection, wanted, self._clock())
 
@@ -81,7 +89,7 @@ def enqueue(connection: Connection, wanted: Iterable[Wanted], now: datetime) -> 
     own time. A delivery that was stopped tries again, since the object is another now."""
     rows = [
         {"partner_id": partner, "module": module, "object_id": subject, "wanted": 1, "told": 0, "attempts": 0}
-        | {"next_attempt_at": now, "created_at": now}
+        | {"next_attempt_at": now, "due_since": now, "created_at": now}
         for partner, module, subject in sorted(wanted)  # one order of locks
     ]
     waiting = and_(Delivery.wanted > Delivery.told, Delivery.stopped.is_(None))
@@ -94,6 +102,7 @@ def enqueue(connection: Connection, wanted: Iterable[Wanted], now: datetime) -> 
                 set_={
                     "wanted": Delivery.wanted + 1,
                     "next_attempt_at": case((waiting, Delivery.next_attempt_at), else_=literal(now, Utc)),
+                    "due_since": case((waiting, Delivery.due_since), else_=literal(now, Utc)),
                     "attempts": case((waiting, Delivery.attempts), else_=0),
                     "stopped": null(),
                 },
@@ -124,12 +133,12 @@ def resync(connection: Connection, partner_id: int, now: datetime) -> None:
 
 
 def _receivers(connection: Connection) -> defaultdict[str, set[int]]:
-    """The registered partners by the modules of which their version details list a RECEIVER (PU-16)."""
+    """The registered partners by the modules of which their version details list the end that hears (PU-16)."""
     found: defaultdict[str, set[int]] = defaultdict(set)
     registered = Partner.state == PartnerState.REGISTERED
     for partner, endpoints in connection.execute(select(Partner.id, Partner.endpoints).where(registered)):
         for endpoint in endpoints:
-            if endpoint["role"] == "RECEIVER":
+            if endpoint["role"] == ROLE.get(endpoint["identifier"], "RECEIVER"):
                 found[endpoint["identifier"]].add(partner)
     return found
 
@@ -164,9 +173,22 @@ def _session_owners(connection: Connection, ids: set[str]) -> Owners:
     return [(row.id, row.owner_id) for row in connection.execute(query)]
 
 
+def _reserved_owners(connection: Connection, numbers: set[str]) -> Owners:
+    """Of the Sessions that these reservations are; what was never granted is none."""
+    query = select(Reservation.public_id, Reservation.owner_id).where(
+        Reservation.number.in_([int(number) for number in numbers]), Reservation.public_id.is_not(None)
+    )
+    return [(str(row.public_id), row.owner_id) for row in connection.execute(query)]
+
+
 def _cdr_owners(connection: Connection, ids: set[str]) -> Owners:
     query = select(ChargeRecord.id, ChargeRecord.owner_id).where(ChargeRecord.id.in_(ids))
     return [(row.id, row.owner_id) for row in connection.execute(query)]
 
 
-OWNERS: dict[str, Callable[[Connection, set[str]], Owners]] = {"sessions": _session_owners, "cdrs": _cdr_owners}
+OWNERS: dict[str, Callable[[Connection, set[str]], Owners]] = {
+    "sessions": _session_owners,
+    "reservations": _reserved_owners,
+    "cdrs": _cdr_owners,
+    "chargingprofiles": followers,
+}

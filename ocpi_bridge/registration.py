@@ -8,15 +8,17 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy import Connection
 
+from adapters import v211
 from adapters.datatypes import Unreadable
+from adapters.v211.credentials import credentials_from_211, credentials_to_211
 from crud.caller import Caller, Party, Refusal
 from crud.partners import PartnerRecord, Partners, PartnerState, Terms, UnknownPartner, new_token
 from csms.database import Database
 from csms.locations import imported_parties
 from ocpi_bridge.emsp_client import EmspClient, Reply
-from ocpi_bridge.peers import without_tokens
+from ocpi_bridge.peers import is_raw, without_tokens
 from ocpi_bridge.push import resync
-from ocpi_bridge.terms import VERSION, Unusable, details_url, read_credentials, read_endpoints
+from ocpi_bridge.terms import VERSIONS, Unusable, details_url, read_credentials, read_endpoints
 from ocpi_bridge.token_sync import invalidate_all
 
 log = structlog.get_logger(__name__)
@@ -54,9 +56,11 @@ class Registration:
         our_roles: Sequence[OurRole],
         clock: Callable[[], datetime],
         changed: Callable[[], None] = lambda: None,
+        offer: Callable[[str], Any] = lambda _version: None,
     ) -> None:
         """`changed` is called on the loop after a partner registered, so that pushes and pulls look at once. `our_roles`
-        is read anew each time; the first is the one a partner deals with unless told otherwise."""
+        is read anew each time; the first is the one a partner deals with unless told otherwise. `offer`: what a partner of
+        this OCPI version knows of us by our credentials."""
         self._database = database
         self._partners = partners
         self._client = client
@@ -64,6 +68,7 @@ class Registration:
         self._our_roles = our_roles
         self._clock = clock
         self._changed = changed
+        self._offer = offer
 
     # ---- the partner begins (CR-01 to CR-13) ------------------------------------------------------------------------
 
@@ -74,19 +79,20 @@ class Registration:
             raise Refusal(405, 2000, "Not registered")
         return self._credentials(partner.token_in)
 
-    async def register(self, caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def register(self, caller: Caller, body: Mapping[str, Any], version: str) -> dict[str, Any]:
         """POST with token A, which stays good until this has succeeded and is dead then (CR-03 to CR-07)."""
         partner = await self._partner(caller)
         if partner.state is not PartnerState.INVITED or partner.token_in is None:
             raise Refusal(405, 2000, "Already registered")
-        return await self._adopt(partner, partner.token_in, body)
+        return await self._adopt(partner, partner.token_in, body, version)
 
-    async def update(self, caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:
-        """PUT: everything is read again, and the old token is void at once (CR-08, CR-13)."""
+    async def update(self, caller: Caller, body: Mapping[str, Any], version: str) -> dict[str, Any]:
+        """PUT: everything is read again, and the old token is void at once (CR-08, CR-13). From here on the partner speaks the
+        version whose credentials it put (CR-28)."""
         partner = await self._partner(caller)
         if caller.token_state != "C" or partner.state is not PartnerState.REGISTERED or partner.token_in is None:
             raise Refusal(405, 2000, "Not registered")
-        return await self._adopt(partner, partner.token_in, body)
+        return await self._adopt(partner, partner.token_in, body, version)
 
     async def delete(self, caller: Caller) -> None:
         """CR-10."""
@@ -96,13 +102,15 @@ class Registration:
         await self._write(lambda connection: self._leave(connection, partner.id))
         log.info("partner_left", partner=partner.name, by="partner")
 
-    async def _adopt(self, partner: PartnerRecord, presented: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def _adopt(
+        self, partner: PartnerRecord, presented: str, body: Mapping[str, Any], version: str
+    ) -> dict[str, Any]:
         try:
             token, url, roles = read_credentials(body)
         except Unreadable as error:
             raise Refusal(200, 2001, str(error), {"field": error.field}) from None
         try:
-            terms = await self._terms(url, token, roles, raw=partner.send_raw_token)
+            terms = await self._terms(url, token, roles, raw=is_raw(partner, version), versions=(version,))
         except Unusable as reason:
             log.warning("registration_refused", partner=partner.name, status_code=reason.code, reason=str(reason))
             raise Refusal(200, reason.code, str(reason)) from None
@@ -116,28 +124,26 @@ class Registration:
     # ---- we begin (CR-20 to CR-28) ----------------------------------------------------------------------------------
 
     async def register_at(
-        self, name: str, versions_url: str, token_a: str, *, raw_tokens: bool = False
+        self, name: str, versions_url: str, token_a: str, *, raw_tokens: bool = False, version: str | None = None
     ) -> PartnerRecord:
-        """Register us at the partner `name` with the token it gave us. Raises RegistrationFailed, AlreadyRegistered."""
+        """Register us at the partner `name` with the token it gave us, in `version` or the newest that both speak. Raises
+        RegistrationFailed, AlreadyRegistered."""
         country_code, party_id, _ = self._our_roles[0]
         now = self._clock()
         partner_id = await self._write(
             lambda connection: self._partners.offer(connection, name, (country_code, party_id), now, raw=raw_tokens)
         )
-        return await self._introduce(name, partner_id, versions_url, token_a, raw_tokens, self._client.post_credentials)
+        partner = await asyncio.to_thread(self._read, partner_id)
+        return await self._introduce(partner, versions_url, token_a, version, self._client.post_credentials)
 
-    async def rotate(self, name: str) -> PartnerRecord:
-        """New tokens in both directions, and the partner's endpoints read again (CR-27, CR-28)."""
+    async def rotate(self, name: str, version: str | None = None) -> PartnerRecord:
+        """New tokens in both directions, and the partner's endpoints read again, of `version` if that is another than before
+        (CR-27, CR-28)."""
         partner = await self._named(name)
         if partner.state is not PartnerState.REGISTERED or partner.token_out is None or partner.versions_url is None:
             raise RegistrationFailed(f"{name} is not registered.")
         return await self._introduce(
-            name,
-            partner.id,
-            partner.versions_url,
-            partner.token_out,
-            partner.send_raw_token,
-            self._client.put_credentials,
+            partner, partner.versions_url, partner.token_out, version or partner.version, self._client.put_credentials
         )
 
     async def unregister(self, name: str) -> bool:
@@ -146,7 +152,8 @@ class Registration:
         told = False
         endpoint = partner.endpoint("credentials", "SENDER")
         if partner.state is PartnerState.REGISTERED and partner.token_out is not None and endpoint is not None:
-            reply = await self._client.delete_credentials(endpoint, partner.token_out, partner.send_raw_token)
+            raw = is_raw(partner, partner.version)
+            reply = await self._client.delete_credentials(endpoint, partner.token_out, raw)
             told = reply.ok or reply.http_status == 405  # 405: it knows nothing of us any more
         await self._write(lambda connection: self._leave(connection, partner.id))
         log.info("partner_left", partner=name, by="operator", told=told)
@@ -154,25 +161,29 @@ class Registration:
 
     async def _introduce(
         self,
-        name: str,
-        partner_id: int,
+        partner: PartnerRecord,
         versions_url: str,
         token: str,
-        raw: bool,
+        version: str | None,
         send: Callable[[str, str, Mapping[str, Any], bool], Awaitable[Reply]],
     ) -> PartnerRecord:
-        """Hand the partner a token that works for its call back, and take what it answers (CR-22 to CR-24)."""
+        """Hand the partner a token that works for its call back, and take what it answers (CR-22 to CR-24). `version` None:
+        the newest that it offers too."""
+        name, partner_id = partner.name, partner.id
         # Open before anything is asked, so that whatever fails is cleaned up in one place (CR-26).
         issued = await self._write(lambda connection: self._partners.open_pending(connection, partner_id))
         try:
-            terms = await self._terms(versions_url, token, (), raw=raw)
+            wanted = VERSIONS if version is None else (version,)
+            terms = await self._terms(versions_url, token, (), raw=is_raw(partner, version), versions=wanted)
+            raw = is_raw(partner, terms.version)
             endpoint = next((e["url"] for e in terms.endpoints if e["identifier"] == "credentials"), None)
             if endpoint is None:
                 raise Unusable(3003, "The version details list no credentials endpoint.")
-            reply = await send(endpoint, token, self._credentials(issued), raw)
+            ours = in_words_of(terms.version, self._credentials(issued), partner.our_party)
+            reply = await send(endpoint, token, ours, raw)
             if not reply.ok:
                 raise Unusable(3001, f"It did not take our credentials: {said(reply, token, issued)}")
-            their_token, their_url, roles = read_credentials(reply.data)
+            their_token, their_url, roles = read_credentials(in_221(terms.version, reply.data))
             agreed = Terms(
                 token=their_token,
                 versions_url=their_url,
@@ -197,16 +208,32 @@ class Registration:
 
     # ---- what both directions need ----------------------------------------------------------------------------------
 
-    async def _terms(self, url: str, token: str, roles: Sequence[Mapping[str, Any]], *, raw: bool) -> Terms:
-        """The partner's versions and details, read with `token`; each call has the client's own time limit."""
-        versions = await self._client.get_versions(url, token, raw)
-        if not versions.ok:
-            raise Unusable(3001, f"The versions endpoint cannot be used: {said(versions, token)}")
-        details = await self._client.get_version_details(details_url(versions.data), token, raw)
+    async def _terms(
+        self, url: str, token: str, roles: Sequence[Mapping[str, Any]], *, raw: bool, versions: Sequence[str]
+    ) -> Terms:
+        """The partner's details of the first of these `versions` that it offers, read with `token`; each call has the client's
+        own time limit.
+
+        The list of versions is of no version, so whether its token is encoded is not said: one that does not take it as it is
+        written here may be of 2.1.1 still, and of nothing else (TR-05)."""
+        offered = await self._client.get_versions(url, token, raw)
+        # py_ocpi fails, with 3000, over a token that is no Base64.
+        if (offered.http_status == 401 or offered.status_code == 3000) and v211.VERSION in versions:
+            otherwise = await self._client.get_versions(url, token, not raw)
+            if otherwise.ok and offers(otherwise.data, v211.VERSION):
+                offered, versions = otherwise, (v211.VERSION,)
+        if not offered.ok:
+            raise Unusable(3001, f"The versions endpoint cannot be used: {said(offered, token)}")
+        version, address = details_url(offered.data, versions)
+        details = await self._client.get_version_details(address, token, raw or version == v211.VERSION)
         if not details.ok:
             raise Unusable(3001, f"The version details cannot be used: {said(details, token)}")
         return Terms(
-            token=token, versions_url=url, version=VERSION, roles=roles, endpoints=read_endpoints(details.data)
+            token=token,
+            versions_url=url,
+            version=version,
+            roles=roles,
+            endpoints=read_endpoints(details.data, version),
         )
 
     def _complete(
@@ -216,12 +243,16 @@ class Registration:
         done = self._partners.complete(
             connection, before.id, expecting=expecting, token_in=token_in, terms=terms, now=now
         )
+        if done:
+            self._partners.told(connection, before.id, self._offer(terms.version))
         moved = (before.version, sorted(before.endpoints, key=str)) != (
             terms.version,
             sorted(map(dict, terms.endpoints), key=str),
         )
         if done and (before.state is not PartnerState.REGISTERED or moved):
             resync(connection, before.id, now)  # PU-18
+        if done and before.version != terms.version:
+            self._partners.pulled(connection, before.id, None)  # its cards have other words now
         return done
 
     def _leave(self, connection: Connection, partner_id: int) -> None:
@@ -262,6 +293,21 @@ class Registration:
                 return change(connection)
 
         return await asyncio.to_thread(write)
+
+
+def offers(versions: Any, version: str) -> bool:
+    try:
+        return bool(details_url(versions, (version,)))
+    except Unusable:
+        return False
+
+
+def in_words_of(version: str, credentials: Mapping[str, Any], our_party: Party) -> Mapping[str, Any]:
+    return credentials_to_211(credentials, our_party) if version == v211.VERSION else credentials
+
+
+def in_221(version: str, body: Any) -> Any:
+    return credentials_from_211(body) if version == v211.VERSION and isinstance(body, Mapping) else body
 
 
 def said(reply: Reply, *secrets: str) -> str:

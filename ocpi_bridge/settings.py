@@ -5,12 +5,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
+
+from csms.availability import Availability
+from csms.billing.pricing import Rounding
+from csms.events import ConnectorStatus
 
 PREFIX = "ROAMBRIDGE_"
 OTHERS = ("ROAMBRIDGE_TEST_",)  # read by the tests only
@@ -46,6 +50,8 @@ class Settings:
     data_dir: Path
     message_log_days: int
     meter_sample_days: int
+    history_days: int
+    ocpi_requests_per_minute: int
     public_url: str
     country_code: str
     party_id: str
@@ -55,9 +61,15 @@ class Settings:
     ocpp_tls_cert: Path | None
     ocpp_tls_key: Path | None
     ocpp_tls_client_ca: Path | None
+    ocpp_tls_client_cert: Literal["optional", "required"]
+    ocpp_client_cert_header: str | None
+    certificate_organization: str | None
     allow_plain_ws: tuple[Network, ...]
     trusted_proxies: tuple[Network, ...]
     outbound_allow: tuple[str, ...]
+    rotate_tokens_days: int
+    evse_status: Mapping[ConnectorStatus, Availability]
+    money_decimals: Mapping[str, Rounding]
     unknown: tuple[str, ...] = ()
 
     @property
@@ -69,6 +81,27 @@ class Settings:
         """Variables that are set and checked, and that only the roles to come will use."""
         later = {"REDIS_URL": self.redis_url, "METRICS_LISTEN": self.metrics_listen}
         return tuple(PREFIX + name for name, value in later.items() if value is not None)
+
+    @property
+    def wss_offered(self) -> bool:
+        """By us, or by a proxy that we believe."""
+        return self.ocpp_tls_cert is not None or bool(self.trusted_proxies)
+
+    @property
+    def risks(self) -> tuple[str, ...]:
+        """What may be meant so, and lets passwords and bills cross a network in the clear (B06)."""
+        public = [str(network) for network in self.allow_plain_ws if network.is_global or network.prefixlen == 0]
+        found = []
+        if public:
+            found.append(
+                f"{PREFIX}ALLOW_PLAIN_WS: {', '.join(public)} is public: there ws:// is read by anybody on the way"
+            )
+        if not self.wss_offered and not _is_loopback(self.ocpp_listen.host):
+            found.append(
+                f"{PREFIX}OCPP_LISTEN: stations from elsewhere can connect by ws:// only; set {PREFIX}OCPP_TLS_CERT and "
+                f"_KEY, or name in {PREFIX}TRUSTED_PROXIES the proxy that ends TLS"
+            )
+        return tuple(found)
 
     @property
     def message_log(self) -> Path | None:
@@ -155,6 +188,16 @@ def _days(text: str) -> int:
     return int(text)
 
 
+def _requests(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,7}", text):
+        raise ValueError(f"{text!r} is no number of requests; 0 limits nobody")
+    return int(text)
+
+
+def _days_or_never(text: str) -> int:
+    return 0 if text == "0" else _days(text)
+
+
 def _public_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
@@ -189,11 +232,57 @@ def _policy(text: str) -> str:
     return text
 
 
+def _demand(text: str) -> str:
+    if text not in ("optional", "required"):
+        raise ValueError(f"{text!r} is neither optional nor required")
+    return text
+
+
+def _header(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,100}", text):
+        raise ValueError(f"{text!r} is no name of a header such as X-SSL-Client-Cert")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _file(text: str) -> Path:
     path = Path(text)
     if not path.is_file():
         raise ValueError(f"there is no file {text}")
     return path
+
+
+def _roundings(text: str) -> Mapping[str, Rounding]:
+    """As EUR:4,JPY:0,HUF:2:even. OCPI tells amounts with four decimals at most."""
+    found: dict[str, Rounding] = {}
+    for part in _list(text):
+        match = re.fullmatch("([A-Z]{3}):([0-4])(:even)?", part)
+        if match is None:
+            raise ValueError(f"{part!r} is nothing like EUR:4, JPY:0 or HUF:2:even")
+        if match[1] in found:
+            raise ValueError(f"{match[1]} is named twice")
+        found[match[1]] = Rounding(int(match[2]), match[3] is not None)
+    return found
+
+
+def _meanings(text: str) -> Mapping[ConnectorStatus, Availability]:
+    """As preparing:occupied,finishing:available. Offline and removed are never a charger's word."""
+    found: dict[ConnectorStatus, Availability] = {}
+    for part in _list(text):
+        state, _, meaning = part.lower().partition(":")
+        may = [one.value for one in Availability if one not in (Availability.UNKNOWN, Availability.REMOVED)]
+        if state not in set(ConnectorStatus) or meaning not in may:
+            raise ValueError(f"{part!r} is nothing like preparing:occupied ({', '.join(may)})")
+        if ConnectorStatus(state) in found:
+            raise ValueError(f"{state} is named twice")
+        found[ConnectorStatus(state)] = Availability(meaning)
+    return found
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -225,8 +314,16 @@ def _disagreements(values: Mapping[str, Any]) -> Sequence[str]:
     cert, key, ca = (values[f"ocpp_tls_{name}"] for name in ("cert", "key", "client_ca"))
     if (cert is None) is not (key is None):
         return [f"{PREFIX}OCPP_TLS_CERT and {PREFIX}OCPP_TLS_KEY belong together: set both or neither"]
-    if ca is not None and cert is None:
-        return [f"{PREFIX}OCPP_TLS_CLIENT_CA needs {PREFIX}OCPP_TLS_CERT and {PREFIX}OCPP_TLS_KEY"]
+    header = values["ocpp_client_cert_header"]
+    if ca is not None and cert is None and header is None:
+        return [
+            f"{PREFIX}OCPP_TLS_CLIENT_CA needs {PREFIX}OCPP_TLS_CERT and {PREFIX}OCPP_TLS_KEY, or behind a proxy "
+            f"{PREFIX}OCPP_CLIENT_CERT_HEADER"
+        ]
+    if header is not None and not values["trusted_proxies"]:
+        return [f"{PREFIX}OCPP_CLIENT_CERT_HEADER needs {PREFIX}TRUSTED_PROXIES: whom it is believed from"]
+    if values["ocpp_tls_client_cert"] == "required" and cert is None:
+        return [f"{PREFIX}OCPP_TLS_CLIENT_CERT needs {PREFIX}OCPP_TLS_CERT and {PREFIX}OCPP_TLS_KEY"]
     return []
 
 
@@ -239,6 +336,8 @@ SETTINGS: dict[str, tuple[str | None, Callable[[str], Any]]] = {  # name: defaul
     "DATA_DIR": ("./data", Path),
     "MESSAGE_LOG_DAYS": ("90", _days),
     "METER_SAMPLE_DAYS": ("400", _days),
+    "HISTORY_DAYS": ("400", _days),
+    "OCPI_REQUESTS_PER_MINUTE": ("6000", _requests),
     "PUBLIC_URL": ("http://127.0.0.1:8000", _public_url),
     "COUNTRY_CODE": ("BE", _matching("[A-Z]{2}", "a country of two letters such as BE")),
     "PARTY_ID": ("BEC", _matching("[A-Z0-9]{3}", "three letters or digits such as BEC")),
@@ -248,7 +347,13 @@ SETTINGS: dict[str, tuple[str | None, Callable[[str], Any]]] = {  # name: defaul
     "OCPP_TLS_CERT": (None, _file),
     "OCPP_TLS_KEY": (None, _file),
     "OCPP_TLS_CLIENT_CA": (None, _file),
+    "OCPP_TLS_CLIENT_CERT": ("optional", _demand),
+    "OCPP_CLIENT_CERT_HEADER": (None, _header),
+    "CERTIFICATE_ORGANIZATION": (None, _name),
     "ALLOW_PLAIN_WS": ("127.0.0.0/8,::1/128", _networks),
     "TRUSTED_PROXIES": ("", _networks),
     "OUTBOUND_ALLOW": ("", _hosts),
+    "EVSE_STATUS": ("", _meanings),
+    "ROTATE_TOKENS_DAYS": ("30", _days_or_never),
+    "MONEY_DECIMALS": ("", _roundings),
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from adapters import v211
 from adapters.locations import evse_patch
 from adapters.rendered import encode
 from adapters.sessions import session_patch
@@ -26,6 +27,7 @@ FINAL = frozenset({"COMPLETED", "INVALID"})  # SE-11
 
 
 class Verb(StrEnum):
+    GET = "GET"  # is it there?
     PUT = "PUT"
     PATCH = "PATCH"
     POST = "POST"
@@ -81,6 +83,11 @@ def about_cdr(current: Body, confirmed: Body | None) -> Message | None:
     return None if confirmed is not None else Message(verb=Verb.POST, body=current, state=current)
 
 
+def about_profile(current: Body, _confirmed: Body | None) -> Message | None:
+    """Each change is told: what was told of the last was for its own time (CP-06)."""
+    return Message(verb=Verb.PUT, body=current["profile"], state=current, path=(current["id"],))
+
+
 def about_evse(current: Body, location: Body) -> Message | None:
     """The status as a PATCH of the EVSE inside a location that the partner confirmed (LO-07).
 
@@ -100,12 +107,34 @@ def about_evse(current: Body, location: Body) -> Message | None:
     return Message(verb=Verb.PATCH, body=changes, state=state, path=(location["id"], current["uid"]))
 
 
-ABOUT: dict[str, Callable[[Body, Body | None], Message | None]] = {
+def about_session_211(current: Body, confirmed: Body | None) -> Message | None:
+    """Whether a PATCH adds periods or replaces them 2.1.1 does not say: what has new ones is PUT."""
+    message = about_session(current, confirmed)
+    if message is None or "charging_periods" not in message.body:
+        return message
+    return Message(verb=Verb.PUT, body=current, state=current)
+
+
+def taken_back(location: Body) -> Message:
+    """There is no DELETE of a Location: one that is shown no longer has no EVSE any more (LO-08)."""
+    evses = [evse | {"status": "REMOVED"} for evse in location.get("evses", ())]
+    return Message(verb=Verb.PUT, body=location | {"evses": evses}, state=None)
+
+
+About = Callable[[Body, Body | None], Message | None]
+
+ABOUT: dict[str, About] = {
     "tariffs": about_tariff,
     "locations": about_location,
     "sessions": about_session,
     "cdrs": about_cdr,
+    "chargingprofiles": about_profile,
 }
+ABOUT_211 = ABOUT | {"sessions": about_session_211}
+
+
+def about(version: str | None, module: str) -> About:
+    return (ABOUT_211 if version == v211.VERSION else ABOUT)[module]
 
 
 # ---- what the answer means ------------------------------------------------------------------------------------------
@@ -134,6 +163,8 @@ def judge(module: str, verb: Verb, answer: Delivery, attempts: int) -> Verdict:
         return Verdict(fate=Fate.TOLD)
     if answer is Delivery.UNREACHABLE:
         return Verdict(fate=Fate.AGAIN, attempts=made)
+    if verb is Verb.GET and answer in (Delivery.NOT_FOUND, Delivery.REFUSED):
+        return Verdict(fate=Fate.NOW, attempts=made)  # it is not there: told again
     if answer is Delivery.HUB:
         return Verdict(fate=Fate.STOPPED)  # RT-14: no blind retry
     if answer is Delivery.UNSURE:

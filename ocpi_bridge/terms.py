@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adapters import v211
 from adapters.datatypes import Unreadable, present, printable, text
 
-VERSION = "2.2.1"
+VERSIONS = ("2.2.1", v211.VERSION)  # that we speak, the newest first
 
 # What an eMSP or hub must offer at least one of, for anything to be exchanged with it.
 USEFUL = frozenset(
@@ -19,6 +20,16 @@ USEFUL = frozenset(
         ("commands", "SENDER"),
     }
 )
+# Of an eMSP's modules in 2.1.1, which does not tell them.
+ROLES_211 = {
+    "credentials": "SENDER",
+    "tokens": "SENDER",
+    "commands": "SENDER",
+    "locations": "RECEIVER",
+    "sessions": "RECEIVER",
+    "cdrs": "RECEIVER",
+    "tariffs": "RECEIVER",
+}
 TOKEN = re.compile(r"[\x21-\x7e]{1,64}")  # CR-30
 
 
@@ -65,40 +76,46 @@ def _words(role: Mapping[str, Any], name: str, limit: int, at: str) -> str:
     return value.strip()
 
 
-def details_url(versions: Any) -> str:
-    """Where the details of our version are (VE-09). Raises Unusable: 3001 for no list of versions, 3002 for one without it."""
-    if not isinstance(versions, Sequence) or isinstance(versions, str):
+def details_url(offered: Any, wanted: Sequence[str]) -> tuple[str, str]:
+    """The first of the `wanted` versions that is offered, and where its details are (VE-09). Raises Unusable: 3001 for no list
+    of versions, 3002 for one without any of them."""
+    if not isinstance(offered, Sequence) or isinstance(offered, str):
         raise Unusable(3001, "The answer of the versions endpoint is not a list of versions.")
-    for entry in versions:
-        if isinstance(entry, Mapping) and str(entry.get("version")).strip() == VERSION:
-            url = entry.get("url")
-            if isinstance(url, str) and url:
-                return url
-    raise Unusable(3002, f"Version {VERSION} is not among the versions offered.")
+    urls = {
+        str(entry.get("version")).strip(): entry.get("url") for entry in reversed(offered) if isinstance(entry, Mapping)
+    }
+    for version in wanted:
+        url = urls.get(version)
+        if isinstance(url, str) and url:
+            return version, url
+    raise Unusable(3002, f"Version {' or '.join(wanted)} is not among the versions offered.")
 
 
-def read_endpoints(details: Any) -> list[dict[str, str]]:
+def read_endpoints(details: Any, version: str = VERSIONS[0]) -> list[dict[str, str]]:
     """The endpoints, module ids in lower and roles in upper case. Raises Unusable 3001 or 3003.
 
-    The role of `credentials` has no meaning (VE-03) and is always SENDER here.
+    The role of `credentials` has no meaning (VE-03) and is always SENDER here. In 2.1.1 no endpoint says its role: these are
+    an eMSP's (V1-01).
     """
     listed = details.get("endpoints") if isinstance(details, Mapping) else None
     if not isinstance(listed, list):
         raise Unusable(3001, "The version details hold no list of endpoints.")
-    endpoints = [endpoint for endpoint in map(_endpoint, listed) if endpoint is not None]
+    endpoints = [endpoint for entry in listed if (endpoint := _endpoint(entry, version)) is not None]
     if not any((endpoint["identifier"], endpoint["role"]) in USEFUL for endpoint in endpoints):
         raise Unusable(3003, "None of the modules that a CPO needs is among the endpoints.")
     return endpoints
 
 
-def _endpoint(entry: Any) -> dict[str, str] | None:
+def _endpoint(entry: Any, version: str) -> dict[str, str] | None:
     if not isinstance(entry, Mapping):
         return None
     module, role, url = entry.get("identifier"), entry.get("role"), entry.get("url")
     if not isinstance(module, str) or not isinstance(url, str) or not url:
         return None
     module = module.strip().lower()
-    if module == "credentials":
+    if version == v211.VERSION:
+        role = ROLES_211.get(module)
+    elif module == "credentials":
         role = "SENDER"
     if not isinstance(role, str):
         return None

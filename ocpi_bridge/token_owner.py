@@ -7,8 +7,11 @@ from typing import Any
 
 import structlog
 
+from adapters import v211
 from adapters.datatypes import Unreadable, optional_text
 from adapters.tokens import token_from_ocpi
+from adapters.v211.tokens import type_in_211
+from crud.hub_clients import away
 from crud.partners import PartnerRecord, Partners, UnknownPartner
 from csms import tokens
 from csms.authorization import OwnerAnswer, Question
@@ -62,7 +65,7 @@ class TokenOwnerAtPartner:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(until):
-                partner = await asyncio.to_thread(self._partner, question.owner_id)
+                partner = await asyncio.to_thread(self._partner, question)
                 if partner is None:
                     return SILENCE
                 calling = peer(partner, their_party=(question.country_code, question.party_id))
@@ -71,7 +74,7 @@ class TokenOwnerAtPartner:
                 reply = await self._client.authorize(
                     calling,
                     question.uid,
-                    question.type,
+                    type_in_211(question.type) if calling.version == v211.VERSION else question.type,
                     location_references(question),
                     max(until - loop.time(), 0.001),
                 )
@@ -82,12 +85,16 @@ class TokenOwnerAtPartner:
             await self._keep_token(question, reply.data, until)
         return answer
 
-    def _partner(self, partner_id: int) -> PartnerRecord | None:
+    def _partner(self, question: Question) -> PartnerRecord | None:
+        """None for one that cannot answer: it is gone, or away from its hub (HC-04)."""
         with self._database.read() as connection:
             try:
-                return self._partners.get(connection, partner_id)
+                partner = self._partners.get(connection, question.owner_id)
             except UnknownPartner:
                 return None
+            if partner.is_hub and away(connection, partner.id, (question.country_code, question.party_id)) is not None:
+                return None
+            return partner
 
     async def _keep_token(self, question: Question, info: Any, until: float) -> None:
         """The card in the answer is newer than our copy (TK-43); when there is no time left, the next pull brings it."""

@@ -10,15 +10,17 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, select, update
 
+from adapters import v211
 from adapters.datatypes import Unreadable
 from adapters.tokens import token_from_ocpi
+from adapters.v211.tokens import token_from_211
 from crud.partners import PartnerRecord, Partners
 from csms.database import Database
 from csms.journal import Fact, FactType, append
 from csms.models import Token
 from csms.tokens import TokenRecord, normalize, of_partner, put
-from ocpi_bridge.emsp_client import EmspClient, PullFailed
-from ocpi_bridge.peers import peer
+from ocpi_bridge.emsp_client import Delivery, EmspClient, PullFailed
+from ocpi_bridge.peers import addressed, peer
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +28,8 @@ EVERY = timedelta(hours=6)  # TK-20, PG-14
 FULL_AFTER = timedelta(hours=24)  # until then what changed since is enough (PG-16)
 OVERLAP = timedelta(hours=1)  # the partner's clock is not ours
 RETRY_FIRST, RETRY_LAST = timedelta(seconds=2), timedelta(minutes=15)
+RESUMED_WITHIN = timedelta(hours=1)
+IN_DOUBT = (Delivery.UNSURE, Delivery.UNREACHABLE)
 PULL_LIMIT_S = 3600.0
 ROWS_A_COMMIT = 500  # a pull of hundreds of thousands never holds the database for long (TK-22)
 SMALL = 10  # of lists up to this long, any number may go
@@ -56,8 +60,10 @@ class TokenSync:
         changed: Callable[[], None] = lambda: None,
         poll_s: float = 2.0,
         spread: Callable[[], float] = random.random,
+        doubt: Callable[[int], None] = lambda _partner_id: None,
     ) -> None:
-        """`changed` is called on the loop after a pull, so that the journal's readers look at once."""
+        """`changed` is called on the loop after a pull, so that the journal's readers look at once; `doubt` with the id of a
+        hub that brought cards of a party that it never named."""
         self._database = database
         self._partners = partners
         self._client = client
@@ -65,7 +71,9 @@ class TokenSync:
         self._changed = changed
         self._poll_s = poll_s
         self._spread = spread
+        self._doubt = doubt
         self._woken = asyncio.Event()
+        self._begun: dict[int, _Begun] = {}
 
     def wake(self) -> None:
         """A partner may have registered: look at once."""
@@ -85,7 +93,7 @@ class TokenSync:
                         continue
                     if task is not None:
                         failed = running.pop(partner.id).result().failure is not None
-                        wait = _next_wait(waits.get(partner.id)) if failed else EVERY * (0.8 + 0.4 * self._spread())
+                        wait = _next_wait(waits.get(partner.id)) if failed else pause(self._spread())
                         due[partner.id] = self._clock() + wait
                         waits[partner.id] = wait if failed else timedelta(0)
                     asked = partner.tokens_pulled_at is None and not waits.get(partner.id)
@@ -111,9 +119,9 @@ class TokenSync:
         Never raises for the partner's sake: `failure` says why a list could not be read to its end, and then nothing is
         invalidated. Cards of parties that are none of the partner's roles are left out (CR-34).
         """
-        started_at = self._clock()
         partner = await asyncio.to_thread(self._partner, partner_id)
         calling = peer(partner)
+        started_at = self._clock()
         if calling is None:
             return Pulled(failure="not registered")
         if not calling.offers("tokens", "SENDER"):
@@ -122,17 +130,25 @@ class TokenSync:
         since = partner.tokens_pulled_at
         whole = full or since is None or started_at - since > FULL_AFTER
         pull = _Pull(self._database, partner, self._clock)
+        begun = self._begun.pop(partner_id, None)
+        resumed = begun is not None and whole and not full and begun.goes_on(partner, started_at)
+        if begun is not None and resumed:
+            pull, started_at = begun.pull, begun.started_at
         failure = None
+        since = None if whole or since is None else since - OVERLAP
+        resume_at = begun.url if begun is not None and resumed else None
         try:
             async with asyncio.timeout(PULL_LIMIT_S):
-                async for page in self._client.get_tokens(calling, None if whole or since is None else since - OVERLAP):
+                async for page in self._client.get_tokens(calling, since, resume_at=resume_at):
                     for start in range(0, len(page), ROWS_A_COMMIT):
                         await asyncio.to_thread(pull.take, page[start : start + ROWS_A_COMMIT])
         except PullFailed as reason:
             failure = str(reason)
+            if whole and reason.url is not None and reason.reply.delivery in IN_DOUBT:
+                self._begun[partner_id] = _Begun(pull, reason.url, started_at, partner.registered_at)
         except TimeoutError:
             failure = f"the list did not end within {PULL_LIMIT_S:g} s"
-        result = await asyncio.to_thread(pull.finish, started_at, whole, failure)
+        result = await asyncio.to_thread(pull.finish, started_at, whole, failure, resumed)
         (log.info if failure is None else log.warning)(
             "tokens_pulled",
             partner=partner.name,
@@ -147,6 +163,8 @@ class TokenSync:
         if result.complete:
             await asyncio.to_thread(self._done, partner_id, started_at)
         self._changed()
+        if pull.foreign and partner.is_hub:
+            self._doubt(partner.id)
         return result
 
     def _registered(self) -> Sequence[PartnerRecord]:
@@ -160,6 +178,11 @@ class TokenSync:
     def _done(self, partner_id: int, started_at: datetime) -> None:
         with self._database.write() as connection:
             self._partners.pulled(connection, partner_id, started_at)
+
+
+def pause(chance: float) -> timedelta:
+    """Between pulls: hours, and never all partners at once (PG-14); `chance` is between 0 and 1."""
+    return EVERY * (0.8 + 0.4 * chance)
 
 
 def _next_wait(last: timedelta | None) -> timedelta:
@@ -176,11 +199,14 @@ class _Pull:
         self._seen: set[int] = set()  # hashes: a list may hold hundreds of thousands
         self._result = Pulled()
         self._nameless = False
+        self.foreign = False  # a card of a party for which the partner does not speak
 
     def take(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Upsert the good ones in one commit; the bad ones are counted and logged (TY-18)."""
         records: dict[tuple[str, ...], TokenRecord] = {}
         unreadable = 0
+        if self._partner.version == v211.VERSION:
+            entries = [token_from_211(entry, addressed(self._partner)) for entry in entries]
         for entry in entries:
             try:
                 record = token_from_ocpi(entry, self._partner.id)
@@ -195,6 +221,7 @@ class _Pull:
                 records[key] = record
             else:
                 unreadable += 1
+                self.foreign = True
                 log.warning("token_of_foreign_party", partner=self._partner.name, party=record.party_id)
         changed = 0
         if records:
@@ -208,10 +235,11 @@ class _Pull:
             unreadable=before.unreadable + unreadable,
         )
 
-    def finish(self, started_at: datetime, whole: bool, failure: str | None) -> Pulled:
-        """After a whole list read to its end, what it does not contain is invalid (TK-21)."""
+    def finish(self, started_at: datetime, whole: bool, failure: str | None, resumed: bool) -> Pulled:
+        """After a whole list read to its end, what it does not contain is invalid (TK-21); not of a list that was read in two
+        parts, since cards may have changed their places in between."""
         self._result = replace(self._result, failure=failure, complete=whole and failure is None)
-        if self._result.complete:
+        if self._result.complete and not resumed:
             with self._database.write() as connection:
                 self._invalidate_absent(connection, started_at)
         return self._result
@@ -279,3 +307,16 @@ def _invalidate(connection: Connection, rows: Iterable[int], now: datetime) -> N
         some = ids[start : start + ROWS_A_COMMIT]
         connection.execute(update(Token).where(Token.id.in_(some)).values(valid=False))
         append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(row)) for row in some], now=now)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A pull that broke off: it goes on where it stopped, soon and with the same partner as it was (TK-22)."""
+
+    pull: _Pull
+    url: str
+    started_at: datetime
+    registered_at: datetime | None
+
+    def goes_on(self, partner: PartnerRecord, now: datetime) -> bool:
+        return self.registered_at == partner.registered_at and now - self.started_at < RESUMED_WITHIN

@@ -1,15 +1,15 @@
-"""The one HTTP listener: OCPI under /ocpi, and whether we live, are ready, and how we do."""
+"""The one HTTP listener: OCPI, the operator API, chargers' files, and whether we live, are ready, and how we do."""
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy import text
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from csms.database import Database
 from csms.metrics import Metrics
@@ -19,7 +19,15 @@ READY_WITHIN_S = 3.0
 START_WITHIN_S = 30.0
 
 
-def create_app(ocpi: FastAPI, *, database: Database, metrics: Metrics, listening: Callable[[], bool]) -> FastAPI:
+def create_app(
+    ocpi: FastAPI,
+    *,
+    database: Database,
+    metrics: Metrics,
+    listening: Callable[[], bool],
+    files: Sequence[BaseRoute] = (),
+    api: BaseRoute | None = None,
+) -> FastAPI:
     """`listening`: whether chargers are served."""
     app = FastAPI(title="roambridge", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
 
@@ -46,6 +54,9 @@ def create_app(ocpi: FastAPI, *, database: Database, metrics: Metrics, listening
     async def scrape() -> Response:
         return Response(await asyncio.to_thread(metrics.text), media_type="text/plain; version=0.0.4")
 
+    app.router.routes.extend(files)
+    if api is not None:
+        app.router.routes.append(api)
     app.mount("/ocpi", ocpi)
     app.router.routes.append(Route("/ocpi", ocpi))  # the mount alone would redirect its own bare address (TR-31)
     return app

@@ -4,6 +4,7 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -33,6 +34,9 @@ CLUSTER_SETTINGS = {
 LEASH = '"$@" & server=$!; read -r _; kill -QUIT $server; wait $server'
 
 _numbers = itertools.count()
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: what we start would ignore Ctrl-C too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # ---- what tests ask for ---------------------------------------------------------------------------------------------

@@ -82,8 +82,8 @@ OCPP_WORDS = (
 
 
 def test_only_the_gateway_speaks_in_ocpp_words() -> None:  # A09
-    # The terminal masks card numbers inside frames as they were logged; the demo shows frames.
-    allowed = (GATEWAY, SIMULATOR, "ocpi_bridge/commands/messages.py", "ocpi_bridge/demo.py")
+    # Card numbers are masked inside frames as they were logged; the demo shows frames.
+    allowed = (GATEWAY, SIMULATOR, "ocpi_bridge/masking.py", "ocpi_bridge/demo.py")
     assert where(said, OCPP_WORDS, *PACKAGES, allowed=allowed) == []
 
 
@@ -155,6 +155,20 @@ def test_nothing_branches_on_a_vendor() -> None:  # J01
     assert where(compared, r"^(vendor|firmware_version|manufacturer)$", *PACKAGES, allowed=(quirks, SIMULATOR)) == []
 
 
+def test_a_hard_reset_is_made_in_one_place() -> None:  # R05, T12
+    """No job, no page, no partner's command names it: all of them can only ask `resets.hard`, which asks for a person."""
+    made = where(said, r"^HARD$", *PACKAGES, allowed=("csms/commands.py", f"{GATEWAY}ocpp16/control.py", SIMULATOR))
+    assert {place.partition(":")[0] for place in made} == {"csms/resets.py"}
+
+    def called(tree: ast.Module) -> Found:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "resets":
+                yield node.lineno, node.attr
+
+    persons = ("ocpi_bridge/commands/station.py", "ocpi_bridge/console/", "ocpi_bridge/api/")
+    assert where(called, r"^hard$", *PACKAGES, allowed=persons) == []
+
+
 # ---- packages ---------------------------------------------------------------------------------------------------------
 
 
@@ -190,7 +204,9 @@ def test_adapters_only_shape() -> None:  # K06
 
 
 def test_chargers_are_reached_through_their_sockets_only() -> None:  # J06
-    assert where(imported, r"^(httpx|requests|aiohttp|urllib\.request|http\.client)\b", "csms") == []
+    # A simulated charger fetches and uploads files as real ones do.
+    files = ("csms/simulator/transfer.py",)
+    assert where(imported, r"^(httpx|requests|aiohttp|urllib\.request|http\.client)\b", "csms", allowed=files) == []
 
 
 def test_every_fact_has_its_versions() -> None:  # A11
@@ -250,3 +266,30 @@ def test_the_readme_tells_every_setting() -> None:
 def test_no_package_index_is_named(name: str) -> None:
     """Where packages come from is the business of whoever installs."""
     assert re.findall(r"https?://\S+|--(?:extra-)?index-url\s+\S+|--find-links\s+\S+", (ROOT / name).read_text()) == []
+
+
+def test_every_decision_is_in_the_index_under_its_own_number() -> None:
+    folder = ROOT / "docs" / "adr"
+    pages = {page.name: page.read_text(encoding="utf-8") for page in folder.glob("0*.md")}
+    listed = re.findall(r"^- \[(\d+)\. (.+)\]\((.+)\)$", (folder / "README.md").read_text(encoding="utf-8"), re.M)
+    assert {name: f"# {number}. {title}" for number, title, name in listed} == {
+        name: text.partition("\n")[0] for name, text in pages.items()
+    }
+    numbers = [int(name[:4]) for name in sorted(pages)]
+    assert numbers == sorted({int(number) for number, *_ in listed})
+
+
+# ---- one price -------------------------------------------------------------------------------------------------------
+
+
+def called(tree: ast.Module) -> Found:
+    """What is imported from the price's own modules, by name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in ("csms.billing.pricing", "csms.billing.periods"):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+
+
+def test_one_function_prices_the_running_session_and_the_bill() -> None:  # TC-28
+    """Sessions, displays, bills and their re-pricing all go through csms.billing.sessions, which alone cuts and prices."""
+    prices = where(called, r"^(price|price_of|periods|points_from)$", *PACKAGES)
+    assert {place.partition(":")[0] for place in prices} == {"csms/billing/sessions.py"}

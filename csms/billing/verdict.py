@@ -2,6 +2,7 @@
 
 from collections.abc import Set
 from enum import StrEnum
+from typing import Any
 
 from csms.lifecycle import Cause, Flag
 from csms.metering import UNKNOWN_CONNECTOR_W
@@ -59,6 +60,16 @@ def verdict(cause: Cause, flags: Set[Flag], *, energy_mwh: int, duration_s: floa
     if not _sound(energy_mwh, duration_s, skewed=Flag.CLOCK_SKEWED in flags):
         verdicts.append(Verdict.REVIEW)
     return max(verdicts, key=STRICTNESS.__getitem__)
+
+
+def is_held(transaction: Any) -> bool:
+    """Whether an ended transaction (a row of its table) waits for a person, so that what it costs is not known yet."""
+    if transaction.ended_at is None or transaction.cause is None:
+        return False
+    duration_s = (transaction.ended_at - transaction.started_at).total_seconds()
+    flags = {Flag(flag) for flag in transaction.flags}
+    of_it = verdict(Cause(transaction.cause), flags, energy_mwh=transaction.energy_mwh, duration_s=duration_s)
+    return of_it is Verdict.REVIEW
 
 
 def _sound(energy_mwh: int, duration_s: float, *, skewed: bool) -> bool:

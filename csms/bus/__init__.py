@@ -3,7 +3,7 @@
 from collections.abc import Awaitable
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -37,10 +37,20 @@ class Admission(StrEnum):
 
 
 class StationCredentials(msgspec.Struct, frozen=True, kw_only=True):
-    """`password_hash` None: no password was set, plain access is the network's decision."""
+    """`password_hash` None: no password was set, plain access is the network's decision. `next_password_hash`: a password
+    the station was given and has not used yet; both are good until then (X15). `least_profile`: the least security profile
+    that is served, 0 to 3. `revoked`: SHA-256 fingerprints in hex of certificates that name it and count no more. `vendor`,
+    `model`, `serial_number`, `firmware_version`: what it said at its last Boot that was not rejected, empty where nothing."""
 
     admission: Admission
     password_hash: str | None = None
+    next_password_hash: str | None = None
+    least_profile: int = 0
+    revoked: frozenset[str] = frozenset()
+    vendor: str = ""
+    model: str = ""
+    serial_number: str = ""
+    firmware_version: str = ""
 
 
 class Credentials(Protocol):
@@ -50,7 +60,9 @@ class Credentials(Protocol):
 
 
 class ConnectionOpened(msgspec.Struct, frozen=True, kw_only=True):
-    """`connection_id` unique per socket; `peer` is the charger's address (a trusted proxy's X-Forwarded-For counted)."""
+    """`connection_id` unique per socket; `peer` is the charger's address (a trusted proxy's X-Forwarded-For counted).
+    `security_profile`: what the station proved, 0 to 3; `password`: by which of its two passwords, "current" or "next"; None
+    where it needed none; `certificate`: SHA-256 fingerprint in hex of the client certificate that it proved it with."""
 
     connection_id: str
     station_id: str
@@ -58,6 +70,9 @@ class ConnectionOpened(msgspec.Struct, frozen=True, kw_only=True):
     peer: str
     opened_at: datetime
     replaced: str | None = None  # connection_id of the older socket that this one displaced (T9)
+    security_profile: int | None = None
+    password: Literal["current", "next"] | None = None
+    certificate: str | None = None
 
 
 class ConnectionClosed(msgspec.Struct, frozen=True, kw_only=True):

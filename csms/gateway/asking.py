@@ -3,21 +3,28 @@
 import asyncio
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+import orjson
 import structlog
 
-from csms.commands import Answer, Command, Outcome
+from csms.commands import Answer, ChangeConfiguration, Command, Outcome
 from csms.gateway import frames
 from csms.gateway.charger_socket import ChargerSocket
 from csms.gateway.frames import Error, Json, Result
+from csms.gateway.redaction import REDACTED
 from csms.gateway.translator import CommandUnfit, Translator, answer_to
+from csms.secret_settings import is_secret
 
 log = structlog.get_logger(__name__)
 
 A = TypeVar("A", bound=Answer)
+
+LEAST_SECRET = 4  # characters: what is shorter stands everywhere
 
 
 class Line(Protocol):
@@ -91,6 +98,9 @@ class Asking:
         else:
             answer = line.translator.answer(pending.command, frame.payload)
             kind, result = "result", "violation" if answer.outcome is Outcome.FAILED else "ok"
+        for secret in secrets_of(pending.command):  # some write what they were sent into their refusal
+            text = text.replace(secret, REDACTED)
+            answer = msgspec.structs.replace(answer, detail=answer.detail.replace(secret, REDACTED))
         latency_ms = ms_since(pending.sent_at)
         line.record("in", kind, frame.id, pending.action, text, result=result, latency_ms=latency_ms, at=now)
         pending.answer.set_result(answer)
@@ -119,6 +129,13 @@ class Asking:
                 line.count("timeout", action=action)
                 waited = ms_since(pending.sent_at)
                 line.record("in", "result", pending.message_id, action, "", result="timeout", latency_ms=waited)
+
+
+def secrets_of(command: Command[Any]) -> Sequence[str]:
+    """How the secret in a command may stand in a frame."""
+    if not isinstance(command, ChangeConfiguration) or not is_secret(command.key) or len(command.value) < LEAST_SECRET:
+        return ()
+    return (orjson.dumps(command.value)[1:-1].decode(), command.value, command.value.encode().hex())
 
 
 def ms_since(moment: float) -> float:

@@ -6,17 +6,21 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from csms import passwords
-from csms.bus import Admission, Credentials, LoggedFrame, MessageLog
-from csms.gateway import handshake
+from csms.bus import Admission, Credentials, LoggedFrame, MessageLog, StationCredentials
+from csms.gateway import client_certificates, handshake
 from csms.gateway.charger_socket import JSON_ONLY, ChargerSocket, plain_response
+from csms.gateway.client_certificates import Authorities, Vouched
+from csms.gateway.proof import Disproof, Proof, prove
+from csms.gateway.quirks.catalogue import Quirks
+from csms.gateway.quirks.fixes import FIXES
 from csms.gateway.redaction import redact
 from csms.gateway.settings import GatewaySettings
 from csms.gateway.translator import Translator
@@ -31,10 +35,24 @@ ADMISSION_REFUSED: Final[Mapping[Admission, HTTPStatus]] = {
 }
 
 
+class Doubtful(Exception):
+    """A client certificate was presented that does not count; says why."""
+
+
 class LetIn(Protocol):
     """Told of a charger that may be served, just before it learns so."""
 
-    def __call__(self, connection: ChargerSocket, /, *, station_id: str, peer: str, translator: Translator) -> None: ...
+    def __call__(
+        self,
+        connection: ChargerSocket,
+        /,
+        *,
+        station_id: str,
+        peer: str,
+        translator: Translator,
+        proof: Proof,
+        known: StationCredentials,
+    ) -> None: ...
 
 
 class Door:
@@ -46,6 +64,8 @@ class Door:
         message_log: MessageLog,
         counts: Counter[str],
         translators: Mapping[str, Translator],
+        authorities: Authorities,
+        quirks: Quirks,
         let_in: LetIn,
     ) -> None:
         self._settings = settings
@@ -53,6 +73,8 @@ class Door:
         self._message_log = message_log
         self._counts = counts
         self._translators = translators
+        self._authorities = authorities
+        self._quirks = quirks
         self._let_in = let_in
 
     async def process_request(self, connection: ServerConnection, request: Request) -> Response:
@@ -61,8 +83,8 @@ class Door:
         assert isinstance(connection, ChargerSocket)
         settings, headers = self._settings, request.headers
         remote = (connection.remote_address or ("",))[0]
-        encrypted = connection.transport.get_extra_info("ssl_object") is not None
-        peer = handshake.peer(remote, encrypted, headers, settings.trusted_proxies)
+        tls = connection.transport.get_extra_info("ssl_object")
+        peer = handshake.peer(remote, tls is not None, headers, settings.trusted_proxies)
         station_id = handshake.station_id(request.path, settings.path_prefix)
         offered = handshake.offered(headers)
         note = partial(
@@ -86,13 +108,20 @@ class Door:
         subprotocol = next((word for word in offered if word in self._translators), None)
         if subprotocol is None and not handshake.SOAP.isdisjoint(offered):
             return refuse(HTTPStatus.BAD_REQUEST, "SOAP or an early version was offered", JSON_ONLY)
-        assumed = settings.assume_subprotocol_when_missing
-        if not offered and assumed not in self._translators:
+        try:
+            certificate = self._certificate(tls, remote, headers)
+        except Doubtful as doubt:
+            return refuse(HTTPStatus.FORBIDDEN, str(doubt))
+        admitted = await self._admission(
+            request, station_id, secure=peer.secure, certificate=certificate, refuse=refuse
+        )
+        if isinstance(admitted, Response):
+            return admitted
+        known, proof = admitted
+        assumed = self._assumed(known)
+        if not offered and assumed is None:
             spoken = ", ".join(self._translators)
             return refuse(HTTPStatus.BAD_REQUEST, f"Sec-WebSocket-Protocol is missing, offer {spoken}")
-        refusal = await self._not_admitted(request, station_id, refuse)
-        if refusal is not None:
-            return refusal
         response = connection.protocol.accept(request)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             note(HTTPStatus(response.status_code), "malformed WebSocket handshake")
@@ -104,7 +133,9 @@ class Door:
             response.headers["Sec-WebSocket-Protocol"] = subprotocol
             connection.protocol.subprotocol = Subprotocol(subprotocol)
         translator = self._translators[subprotocol or assumed or ""]
-        self._let_in(connection, station_id=station_id, peer=str(peer.address), translator=translator)
+        self._let_in(
+            connection, station_id=station_id, peer=str(peer.address), translator=translator, proof=proof, known=known
+        )
         return response
 
     def not_http(self, connection: ChargerSocket, status: int, reason: str) -> None:
@@ -112,9 +143,19 @@ class Door:
         peer = str((connection.remote_address or ("",))[0])
         self._note(HTTPStatus(status), reason, peer=peer, station_id="", path="", offered="")
 
-    async def _not_admitted(
-        self, request: Request, station_id: str, refuse: Callable[[HTTPStatus, str], Response]
-    ) -> Response | None:
+    def no_tls(self, reason: str) -> None:
+        """TLS came to nothing. Who it was nobody tells at that moment."""
+        self._note(HTTPStatus.FORBIDDEN, f"TLS failed, {reason}"[:200], peer="", station_id="", path="", offered="")
+
+    async def _admission(
+        self,
+        request: Request,
+        station_id: str,
+        *,
+        secure: bool,
+        certificate: Vouched | None,
+        refuse: Callable[[HTTPStatus, str], Response],
+    ) -> tuple[StationCredentials, Proof] | Response:
         try:
             async with asyncio.timeout(CREDENTIALS_TIMEOUT_S):
                 known = await self._credentials.credentials(station_id)
@@ -124,12 +165,43 @@ class Door:
         status = ADMISSION_REFUSED.get(known.admission)
         if status is not None:
             return refuse(status, f"{known.admission} station")
-        wrong = _wrong_password(request, station_id, known.password_hash)
-        if wrong is None:
-            return None
-        response = refuse(HTTPStatus.UNAUTHORIZED, wrong)
-        response.headers["WWW-Authenticate"] = 'Basic realm="ocpp", charset="UTF-8"'
-        return response
+        presented = handshake.basic_credentials(request.headers)
+        proof = prove(known, station_id, secure=secure, credentials=presented, certificate=certificate)
+        if isinstance(proof, Proof):
+            return known, proof
+        return _challenge(refuse(proof.status, proof.reason), proof)
+
+    def _assumed(self, known: StationCredentials) -> str | None:
+        """What a station that offers no subprotocol speaks: the listener's word, or its vendor's quirk (T11)."""
+        assumed = self._settings.assume_subprotocol_when_missing
+        if assumed in self._translators:
+            return assumed
+        for quirk in self._quirks.of(known.vendor, known.model, known.firmware_version):
+            if FIXES[quirk.fix].assumes_version:
+                return next(iter(self._translators))
+        return None
+
+    def _certificate(self, tls: Any, remote: str, headers: Headers) -> Vouched | None:
+        """The client certificate that TLS received and verified, or that a trusted proxy says it received."""
+        settings, now = self._settings, datetime.now(UTC)
+        received = None if tls is None else tls.getpeercert(binary_form=True)
+        try:
+            if received is not None:
+                certificate = client_certificates.from_tls(received)
+                doubt = client_certificates.out_of_time(certificate, now)
+            else:
+                told = handshake.forwarded_certificate(
+                    remote, headers, settings.trusted_proxies, settings.client_cert_header
+                )
+                if told is None:
+                    return None
+                chain = client_certificates.forwarded(told)
+                certificate, doubt = chain[0], self._authorities.doubt(chain, now)
+        except ValueError as error:
+            raise Doubtful("the client certificate cannot be read") from error
+        if doubt is not None:
+            raise Doubtful(doubt)
+        return self._authorities.vouched(certificate)
 
     def _note(self, status: HTTPStatus, reason: str, *, peer: str, station_id: str, path: str, offered: str) -> None:
         self._counts["refused"] += 1
@@ -156,14 +228,7 @@ class Door:
         )
 
 
-def _wrong_password(request: Request, station_id: str, password_hash: str | None) -> str | None:
-    """What is wrong, or None. A user that is not the station of the path is refused even where no password is set (B11)."""
-    presented = handshake.basic_credentials(request.headers)
-    password = None if presented is None else handshake.password_of(presented, station_id)
-    if presented is not None and password is None:
-        return "the user is not the station of the path"
-    if password_hash is None:
-        return None
-    if password is None:
-        return "a password is required"
-    return None if passwords.verify(password, password_hash) else "wrong password"
+def _challenge(response: Response, disproof: Disproof) -> Response:
+    if disproof.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Basic realm="ocpp", charset="UTF-8"'
+    return response

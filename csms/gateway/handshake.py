@@ -64,6 +64,14 @@ def peer(remote: str, encrypted: bool, headers: Headers, trusted: Collection[Net
     return Peer(address, secure)
 
 
+def forwarded_certificate(remote: str, headers: Headers, trusted: Collection[Network], name: str | None) -> str | None:
+    """What the header `name` holds, which counts only from a trusted proxy. None: there was no client certificate."""
+    if name is None or not within(_address(remote) or IPv4Address(0), trusted):
+        return None
+    lines = headers.get_all(name)
+    return lines[-1].strip() or None if lines else None
+
+
 def within(address: Address, networks: Collection[Network]) -> bool:
     return any(address.version == network.version and address in network for network in networks)
 

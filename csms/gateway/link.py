@@ -1,24 +1,28 @@
 """One connected charger: its calls are answered in order, ours sent one at a time, and neither waits for the other (H02)."""
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import structlog
 
-from csms.bus import ConnectionClosed, ConnectionOpened, LoggedFrame, MessageLog, Presence, Report
+from csms.bus import ConnectionClosed, ConnectionOpened, LoggedFrame, MessageLog, Presence, Report, StationCredentials
 from csms.commands import Answer, Command
-from csms.events import BootReply, Event, MeterSampled, TransactionEnded, TransactionStarted
+from csms.events import Ack, BootReply, Event, MeterSampled, StationBooted, TransactionEnded, TransactionStarted
 from csms.gateway import frames
 from csms.gateway.asking import Asking, ms_since
 from csms.gateway.charger_socket import ChargerSocket
 from csms.gateway.frames import Call, Error, ErrorCode, Result, Unreadable
-from csms.gateway.redaction import redact
+from csms.gateway.proof import Proof
+from csms.gateway.quirks.applied import Applied, apply
+from csms.gateway.quirks.catalogue import Quirks
+from csms.gateway.redaction import TELL_NO_SECRET, redact
 from csms.gateway.translator import CallRefused, Translator
 
 log = structlog.get_logger(__name__)
@@ -45,6 +49,7 @@ class Wiring:
     call_timeout_s: float
     ping_interval_s: tuple[float, float]
     displace: Callable[["Link", "Link"], None]
+    quirks: Quirks = field(default_factory=Quirks)
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -58,6 +63,7 @@ class Link:
         "_close_reason",
         "_dropping",
         "_leaving",
+        "_quirks",
         "_reading",
         "_wake",
         "_wiring",
@@ -72,6 +78,7 @@ class Link:
         "peer",
         "ping_after_s",
         "pinged_at",
+        "proof",
         "since",
         "socket",
         "station_id",
@@ -80,9 +87,10 @@ class Link:
     )
 
     def __init__(
-        self, socket: ChargerSocket, wiring: Wiring, *, station_id: str, peer: str, translator: Translator
+        self, socket: ChargerSocket, wiring: Wiring, *, station_id: str, peer: str, translator: Translator, proof: Proof
     ) -> None:
         self.socket = socket
+        self.proof = proof
         self.station_id = station_id
         self.peer = peer
         self.translator = translator
@@ -97,13 +105,14 @@ class Link:
         self.older: Link | None = None
         self.task: asyncio.Task[Any] | None = None
         self._wiring = wiring
-        self._calls: list[tuple[frames.Json, str, Event[Any], float]] = []
+        self._calls: list[tuple[frames.Json, str, Event[Any] | None, float]] = []
         self._wake: asyncio.Future[None] | None = None
         self._reading = True
         self._dropping = False
         self._leaving: tuple[int, str] | None = None
         self._close_reason = ""
         self._asking: Asking | None = None  # few chargers are ever asked anything
+        self._quirks: Applied | None = None  # most have none that acts
 
     # ---- the connection's life --------------------------------------------------------------------------------------
 
@@ -146,6 +155,9 @@ class Link:
                 peer=self.peer,
                 opened_at=self.opened_at,
                 replaced=older.connection_id if older is not None and older.opened else None,
+                security_profile=self.proof.profile,
+                password=self.proof.password,
+                certificate=self.proof.certificate,
             )
         )
         while older is not None:
@@ -191,6 +203,13 @@ class Link:
                 )
             )
 
+    def recognise(self, station: StationCredentials | StationBooted) -> None:
+        """What is known of its vendor, model and firmware applies from now on; a fix that did already keeps its memory."""
+        of_its_kind = self._wiring.quirks.of(station.vendor, station.model, station.firmware_version)
+        self._quirks = apply(of_its_kind, self._wiring.counts, self._quirks)
+        if self._quirks is not None and not self._quirks.pings:
+            self.ping_after_s, self.pinged_at = math.inf, 0.0
+
     # ---- from the charger -------------------------------------------------------------------------------------------
 
     def received(self, data: bytes | bytearray, /) -> None:
@@ -202,6 +221,8 @@ class Link:
         self._wiring.presence.seen(self.station_id, now)
         try:
             frame = frames.parse(data)
+            if type(frame) is Unreadable and self._quirks is not None:
+                frame = self._quirks.reread(data, frame)
             text = _loggable(data)
             if type(frame) is Call:
                 self._called(frame, text, now)
@@ -225,15 +246,19 @@ class Link:
             self.count("violation", action=call.action, violations=event.violations)
         result = "violation" if event.violations else "ok"
         self.record("in", "call", call.id, call.action, text, result=result, at=now)
-        self._calls.append((call.id, call.action, event, time.perf_counter()))
+        if type(event) is StationBooted:
+            self.recognise(event)
+        told = event if self._quirks is None else self._quirks.event(event)
+        self._calls.append((call.id, call.action, told, time.perf_counter()))
         if len(self._calls) >= MOST_WAITING:
             self.read_on()
         self.notify()
 
-    async def _report(self, message_id: frames.Json, action: str, event: Event[Any], since: float) -> None:
+    async def _report(self, message_id: frames.Json, action: str, event: Event[Any] | None, since: float) -> None:
+        """`event` None: it only repeats another, and a quirk's fix dropped it."""
         self.busy_since = time.monotonic()
         try:
-            reply = await self._wiring.report(event)
+            reply = Ack() if event is None else await self._wiring.report(event)
         except asyncio.CancelledError:
             if not self.overdue or self.task is None:
                 raise
@@ -242,7 +267,8 @@ class Link:
             self.close(SERVICE_RESTART, "no answer in time, send it again", drop=True)
             return
         except Exception:
-            log.exception("event_not_stored", station_id=self.station_id, action=action, event_id=event.event_id)
+            event_id = "" if event is None else event.event_id
+            log.exception("event_not_stored", station_id=self.station_id, action=action, event_id=event_id)
             if type(event) in KEPT_UNTIL_ANSWERED:
                 self.close(SERVICE_RESTART, "not stored, send it again", drop=True)
             else:
@@ -275,6 +301,8 @@ class Link:
 
     async def call(self, command: Command[A], timeout_s: float) -> A:
         """Asks the charger; absence, silence and errors are outcomes."""
+        if self._quirks is not None:
+            command = cast(Command[A], self._quirks.command(command))
         if self._asking is None:
             self._asking = Asking(self, self._wiring.call_timeout_s)
         return await self._asking.call(command, timeout_s)
@@ -319,7 +347,7 @@ class Link:
                 action=action[:255],
                 result=result,
                 latency_ms=latency_ms,
-                text=redact(text),
+                text=text if action in TELL_NO_SECRET else redact(text),
             )
         )
 

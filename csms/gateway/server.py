@@ -5,18 +5,22 @@ import logging
 import socket as sockets
 import ssl
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
 import structlog
+from cryptography import x509
 from websockets.asyncio.server import Server, ServerConnection, serve
 
-from csms.bus import Credentials, MessageLog, Presence, Report
+from csms.bus import Credentials, MessageLog, Presence, Report, StationCredentials
 from csms.gateway.charger_socket import ChargerSocket
+from csms.gateway.client_certificates import Authorities
 from csms.gateway.connections import Connections
 from csms.gateway.door import Door
 from csms.gateway.link import POLICY_VIOLATION, SERVICE_RESTART, Link, Wiring
+from csms.gateway.proof import Proof
+from csms.gateway.quirks.catalogue import Quirks
 from csms.gateway.settings import GatewaySettings
 from csms.gateway.sweeper import Sweeper
 from csms.gateway.translator import Translator
@@ -54,6 +58,7 @@ class Gateway:
         presence: Presence,
         message_log: MessageLog,
         versions: Mapping[str, Callable[[], Translator]] = VERSIONS,
+        quirks: Quirks | None = None,
     ) -> None:
         self.port = settings.port
         self._settings = settings
@@ -61,6 +66,9 @@ class Gateway:
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._server: Server | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._authorities = Authorities()
+        self._trusted: list[str] = []  # roots, beside those of the settings
         self._wiring = Wiring(
             report=report,
             presence=presence,
@@ -68,6 +76,7 @@ class Gateway:
             call_timeout_s=settings.call_timeout_s,
             ping_interval_s=settings.ping_interval_s,
             displace=self._displace,
+            quirks=quirks or Quirks(),
         )
         self._door = Door(
             settings,
@@ -75,18 +84,26 @@ class Gateway:
             message_log=message_log,
             counts=self._wiring.counts,
             translators={subprotocol: make() for subprotocol, make in versions.items()},
+            authorities=self._authorities,
+            quirks=self._wiring.quirks,
             let_in=self._let_in,
         )
 
     @property
     def counts(self) -> Counter[str]:
-        """How often since the start: refused, malformed, violation, unsolicited, timeout, too_big."""
+        """How often since the start: refused, malformed, violation, unsolicited, timeout, too_big, quirk:ID."""
         return self._wiring.counts
 
     async def start(self) -> None:
         """When it returns, `port` is bound and served. Raises OSError, which names the address or files that fail."""
         settings = self._settings
-        tls = _tls(settings)
+        self._tls = _tls(settings)
+        if self._tls is not None:
+            self._tls.sslobject_class = _telling(self._door.no_tls)
+        for root in _client_authorities(settings):
+            self._authorities.add(root)
+        for pem in self._trusted:
+            self._believe(pem)
         listener = _listen(settings.host, settings.port)
         self.port = listener.getsockname()[1]
         logger = logging.getLogger("csms.gateway.websockets")
@@ -95,7 +112,7 @@ class Gateway:
             self._handle,
             sock=listener,
             backlog=BACKLOG,
-            ssl=tls,
+            ssl=self._tls,
             compression="deflate" if settings.compression else None,
             process_request=self._door.process_request,
             server_header="roambridge",
@@ -136,8 +153,32 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _let_in(self, connection: ChargerSocket, /, *, station_id: str, peer: str, translator: Translator) -> None:
-        connection.receiver = Link(connection, self._wiring, station_id=station_id, peer=peer, translator=translator)
+    def trust(self, root: str) -> None:
+        """Client certificates of this authority of ours (PEM) count, from the next connection on. Repeats do nothing."""
+        if root not in self._trusted:
+            self._trusted.append(root)
+            self._believe(root)
+
+    def _believe(self, root: str) -> None:
+        self._authorities.add(x509.load_pem_x509_certificate(root.encode()), ours=True)
+        if self._tls is not None:
+            self._tls.load_verify_locations(cadata=root)
+            _ask_for_certificates(self._tls, self._settings)
+
+    def _let_in(
+        self,
+        connection: ChargerSocket,
+        /,
+        *,
+        station_id: str,
+        peer: str,
+        translator: Translator,
+        proof: Proof,
+        known: StationCredentials,
+    ) -> None:
+        link = Link(connection, self._wiring, station_id=station_id, peer=peer, translator=translator, proof=proof)
+        link.recognise(known)  # it may send no Boot (T1)
+        connection.receiver = link
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, ChargerSocket)
@@ -192,6 +233,40 @@ def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
         files = ", ".join(str(file) for file in (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if file)
         raise OSError(f"these files are no certificate with its key: {files} ({error})") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.tls_client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
+    if settings.tls_client_ca is not None or settings.tls_client_required:
+        _ask_for_certificates(context, settings)
     return context
+
+
+def _telling(failed: Callable[[str], None]) -> type[ssl.SSLObject]:
+    """What OpenSSL turns away reaches nobody else: not the door, and with TLS 1.3 often not even the charger."""
+
+    class Telling(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLCertVerificationError as error:
+                failed(f"client certificate: {error.verify_message}")
+                raise
+            except ssl.SSLError as error:
+                failed(str(error.reason or error))
+                raise
+
+    return Telling
+
+
+def _ask_for_certificates(context: ssl.SSLContext, settings: GatewaySettings) -> None:
+    """Stations with a password and stations with a certificate share the port, so one is asked for and not demanded. While
+    no authority is known nobody is asked: some stations then send what their factory gave them."""
+    context.verify_mode = ssl.CERT_REQUIRED if settings.tls_client_required else ssl.CERT_OPTIONAL
+
+
+def _client_authorities(settings: GatewaySettings) -> Sequence[x509.Certificate]:
+    if settings.tls_client_ca is None:
+        return []
+    try:
+        return x509.load_pem_x509_certificates(settings.tls_client_ca.read_bytes())
+    except ValueError as error:
+        raise OSError(f"this file holds no certificates: {settings.tls_client_ca} ({error})") from error

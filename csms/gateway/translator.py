@@ -1,13 +1,26 @@
 """What the gateway asks of an OCPP version: frames into events, replies into frames, commands into frames, answers back."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
-from csms.commands import Answer, Command, ConfigurationAnswer, GetConfiguration, Outcome
+from csms import commands
+from csms.commands import Answer, Command, Outcome
 from csms.events import Event
 from csms.gateway.frames import Call, ErrorCode, Json
 
 A = TypeVar("A", bound=Answer)
+
+# The commands whose answer says more than an outcome.
+ANSWERS: Final[Mapping[type[Command[Any]], type[Answer]]] = {
+    commands.GetConfiguration: commands.ConfigurationAnswer,
+    commands.SendVendorData: commands.VendorDataAnswer,
+    commands.GetLocalListVersion: commands.ListVersionAnswer,
+    commands.GetCompositeSchedule: commands.ScheduleAnswer,
+    commands.GetDiagnostics: commands.UploadAnswer,
+    commands.GetLog: commands.UploadAnswer,
+    commands.GetInstalledCertificates: commands.CertificatesAnswer,
+}
 
 
 class CallRefused(Exception):
@@ -59,5 +72,4 @@ class Translator(Protocol):
 
 def answer_to(command: Command[A], outcome: Outcome, detail: str) -> A:
     """An answer of the kind this command has, for when the charger gave none."""
-    kind = ConfigurationAnswer if isinstance(command, GetConfiguration) else Answer
-    return cast(A, kind(outcome=outcome, detail=detail))
+    return cast(A, ANSWERS.get(type(command), Answer)(outcome=outcome, detail=detail))

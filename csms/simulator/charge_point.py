@@ -2,17 +2,24 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from csms.simulator import answers, payloads
+from csms.simulator.certificates import Certificates
+from csms.simulator.charging_profiles import ChargingProfiles
 from csms.simulator.clock import Clock, SimClock, StationClock
 from csms.simulator.configuration import Configuration
 from csms.simulator.connector import Connector, RemoteStart, Transaction
+from csms.simulator.local_list import LocalList
 from csms.simulator.meter import Meter
 from csms.simulator.outbox import Outbox, Queued
 from csms.simulator.profile import Profile
+from csms.simulator.reservations import Reservation, Reservations
+from csms.simulator.vendor_data import connector_unplugged
 from csms.simulator.wire import (
     CommandReceived,
     Exchange,
@@ -34,7 +41,8 @@ class ChargePoint:
 
     Transaction messages survive a cut line in the outbox; everything else raises NotConnected or NoAnswer when the CSMS
     cannot be reached. `exchanges` holds each call and its fate, `commands` what the CSMS asked, both in order;
-    `remote_starts` the accepted RemoteStartTransactions, which somebody else must act upon.
+    `remote_starts` the accepted RemoteStartTransactions, which somebody else must act upon. `displayed` is what it was told
+    of costs, `security_events` what it told of its security, `cache` the idTagInfo of each card that it asked about.
     """
 
     def __init__(self, profile: Profile, *, clock: Clock | None = None, on_frame: OnFrame | None = None) -> None:
@@ -46,7 +54,9 @@ class ChargePoint:
             frozen_at=profile.clock_frozen_at,
             follows=profile.follows_current_time,
         )
-        self.configuration = Configuration(connectors=profile.connectors, sample_interval_s=profile.sample_interval_s)
+        self.configuration = Configuration(
+            connectors=profile.connectors, sample_interval_s=profile.sample_interval_s, shows_cost=profile.shows_cost
+        )
         steps = profile.power_steps or ((0.0, profile.max_power_w),)
         self.connectors = {
             number: Connector(number=number, meter=Meter(steps, register_mwh=profile.register_start_mwh))
@@ -55,6 +65,14 @@ class ChargePoint:
         self.exchanges: list[Exchange] = []
         self.commands: list[CommandReceived] = []
         self.remote_starts: asyncio.Queue[RemoteStart] = asyncio.Queue()
+        self.cache: dict[str, Payload] = {}
+        self.local_list = LocalList(longest=self.configuration.count("LocalAuthListMaxLength"))
+        self.reservations = Reservations()
+        self.profiles = ChargingProfiles()
+        self.certificates = Certificates()
+        self.displayed: list[tuple[str, Payload]] = []
+        self.security_events: list[Payload] = []
+        self.uploading: int | None = None  # requestId of the log on its way
         self.outbox = Outbox(
             self._exchange,
             attempts=partial(self.configuration.count, "TransactionMessageAttempts"),
@@ -181,11 +199,14 @@ class ChargePoint:
     async def heartbeat(self) -> Payload:
         answer = await self.call("Heartbeat", {})
         self.station_clock.hear(answer.get("currentTime"))
+        await self.expire_reservations()
         return answer
 
     async def authorize(self, id_token: str) -> Payload:
         """A card at the reader; the answer's idTagInfo says whether it may charge."""
-        return await self.call("Authorize", {"idTag": payloads.id_tag(self.profile, id_token)})
+        answer = await self.call("Authorize", {"idTag": payloads.id_tag(self.profile, id_token)})
+        self.cache[id_token] = answer.get("idTagInfo") or {}
+        return answer
 
     async def plug(self, connector: int) -> None:
         self.connectors[connector].plugged = True
@@ -194,15 +215,24 @@ class ChargePoint:
     async def unplug(self, connector: int) -> None:
         """Ends a transaction that still runs, as EVDisconnected."""
         await self.stop_transaction(connector, reason="EVDisconnected")
-        self.connectors[connector].plugged = False
-        await self.set_status(connector, "Available" if self.connectors[connector].operative else "Unavailable")
+        place = self.connectors[connector]
+        was_plugged, place.plugged = place.plugged, False
+        if was_plugged and place.transaction and self.configuration.flag("CustomDisplayCostAndPrice"):
+            await self._tell_unplugged(place.transaction)
+        await self.set_status(connector, "Available" if place.operative else "Unavailable")
 
     async def start_transaction(self, connector: int, id_token: str) -> Transaction:
         """Begin to charge. On a line, returns after the CSMS's answer; without one at once, and the message waits."""
         place = self.connectors[connector]
         if place.running:
             raise ValueError(f"a transaction runs on connector {connector} of {self.profile.station_id}")
+        await self.expire_reservations()
+        if not self.is_for(connector, id_token):
+            raise ValueError(f"connector {connector} of {self.profile.station_id} is kept for another card")
         transaction = Transaction(connector=connector, id_token=id_token, started_at=self.clock.now())
+        if used := self.reservations.for_card(connector, id_token, self._groups(id_token)):
+            transaction.reservation_id = used.number
+            self.reservations.drop(used.number)
         place.transaction = transaction
         place.meter.begin(self.clock.now())
         transaction.begin_sample = self._sample(place, "Transaction.Begin", "StopTxnSampledData")
@@ -293,6 +323,46 @@ class ChargePoint:
                 connector.operative = operative
                 await self.set_status(connector.number, "Available" if operative else "Unavailable")
 
+    def availability(self, number: int, *, except_for: Reservation | None = None) -> str:
+        """Available, Occupied, Unavailable or Faulted, as a reservation wants to know it."""
+        connector = self.connectors[number]
+        kept = self.reservations.on(number)
+        if connector.status == "Faulted":
+            return "Faulted"
+        if not connector.operative:
+            return "Unavailable"
+        taken = connector.running or connector.plugged or (kept is not None and kept != except_for)
+        return "Occupied" if taken else "Available"
+
+    def is_for(self, number: int, id_token: str) -> bool:
+        """No reservation keeps the connector for another card."""
+        kept = self.reservations.on(number)
+        return kept is None or kept.is_for(id_token, self._groups(id_token))
+
+    async def expire_reservations(self) -> None:
+        for over in self.reservations.over(self.clock.now()):
+            self.reservations.drop(over.number)
+            if over.connector and self.connectors[over.connector].status == "Reserved":
+                await self.set_status(over.connector, "Available")
+
+    async def pause_until(self, moment: datetime) -> None:
+        await self.clock.pause(max(0.0, (moment - self.clock.now()).total_seconds()))
+
+    def install(self, firmware_version: str) -> None:
+        """Runs from the next boot on."""
+        self.profile = replace(self.profile, firmware_version=firmware_version)
+
+    async def request_certificate(self) -> Payload:
+        """A new key, and the request that it be certified."""
+        organization = self.configuration.text("CpoName")
+        csr = self.certificates.request(name=self.profile.station_id, organization=organization)
+        return await self.call("SignCertificate", {"csr": csr})
+
+    async def security_event(self, kind: str) -> None:
+        event = {"type": kind, "timestamp": self.station_clock.stamp()}
+        self.security_events.append(event)
+        await self.call("SecurityEventNotification", event)
+
     def take_authorization_key(self, key: str) -> None:
         """The password of the next connection; hexadecimal as the OCPP security whitepaper has it, else as it stands."""
         try:
@@ -306,6 +376,15 @@ class ChargePoint:
         handled = answers.handle(self, action, payload)
         self.commands.append(CommandReceived(action=action, payload=payload, handled=handled))
         return handled
+
+    def _groups(self, id_token: str) -> frozenset[str]:
+        known = (self.cache.get(id_token), self.local_list.entries.get(id_token))
+        return frozenset(info["parentIdTag"] for info in known if info and "parentIdTag" in info)
+
+    async def _tell_unplugged(self, transaction: Transaction) -> None:
+        if self.connected and transaction.transaction_id is not None:
+            stamp = self.station_clock.stamp()
+            await self.call("DataTransfer", connector_unplugged(transaction.transaction_id, stamp=stamp))
 
     async def _exchange(self, action: str, payload: Payload) -> Exchange:
         if self._link is None:
@@ -323,6 +402,9 @@ class ChargePoint:
         """StartTransaction.conf: a refused card ends the transaction, unless the configuration lets it go on."""
         transaction.transaction_id = answer.get("transactionId")
         transaction.authorization = (answer.get("idTagInfo") or {}).get("status")
+        card, limits = self.profiles.promised.pop(transaction.connector, ("", None))
+        if limits is not None and card == transaction.id_token:
+            self.profiles.put(transaction.connector, limits | {"transactionId": transaction.transaction_id})
         refused = transaction.authorization != "Accepted" and self.configuration.flag("StopTransactionOnInvalidId")
         if refused and not transaction.ended:
             self.outbox.put(self._end(self.connectors[transaction.connector], transaction, "DeAuthorized"))
@@ -331,6 +413,7 @@ class ChargePoint:
         now = self.clock.now()
         place.meter.pause(now)
         transaction.over.set()
+        self.profiles.end_transaction(place.number)
         transaction.energy_mwh = place.meter.delivered_mwh(now)
         stamp = self.station_clock.stamp()
         frame = payloads.stop_transaction(self.profile, transaction, place.meter, now, stamp=stamp, reason=reason)

@@ -7,6 +7,7 @@ from csms.simulator.wire import Payload
 
 ENERGY = "Energy.Active.Import.Register"
 POWER = "Power.Active.Import"
+PROFILES = "Core,FirmwareManagement,LocalAuthListManagement,RemoteTrigger,Reservation,SmartCharging"
 MEASURANDS = frozenset({ENERGY, POWER})
 
 
@@ -34,9 +35,11 @@ def _are_measurands(value: str) -> bool:
 
 # A key without a rule takes any text.
 RULES = {
+    "AuthorizationCacheEnabled": _is_flag,
     "AuthorizeRemoteTxRequests": _is_flag,
     "ConnectionTimeOut": _is_count,
     "HeartbeatInterval": _is_count,
+    "LocalAuthListEnabled": _is_flag,
     "LocalAuthorizeOffline": _is_flag,
     "MeterValueSampleInterval": _is_count,
     "MeterValuesSampledData": _are_measurands,
@@ -49,20 +52,33 @@ RULES = {
 
 
 class Configuration:
-    def __init__(self, *, connectors: int, sample_interval_s: int) -> None:
+    def __init__(self, *, connectors: int, sample_interval_s: int, shows_cost: bool = False) -> None:
         self._settings = {
+            "AuthorizationCacheEnabled": Setting(value="true"),
             "AuthorizationKey": Setting(value="", secret=True),
             "AuthorizeRemoteTxRequests": Setting(value="true"),
+            "CertificateStoreMaxLength": Setting(value="10", readonly=True),
+            "ChargeProfileMaxStackLevel": Setting(value="10", readonly=True),
+            "ChargingScheduleAllowedChargingRateUnit": Setting(value="Current,Power", readonly=True),
+            "ChargingScheduleMaxPeriods": Setting(value="100", readonly=True),
             "ConnectionTimeOut": Setting(value="60"),
+            "CpoName": Setting(value="roambridge"),
+            "CustomDisplayCostAndPrice": Setting(value=str(shows_cost).lower(), readonly=True),
             "GetConfigurationMaxKeys": Setting(value="50", readonly=True),
             "HeartbeatInterval": Setting(value="300"),
+            "LocalAuthListEnabled": Setting(value="true"),
+            "LocalAuthListMaxLength": Setting(value="500", readonly=True),
             "LocalAuthorizeOffline": Setting(value="true"),
+            "MaxChargingProfilesInstalled": Setting(value="100", readonly=True),
             "MeterValueSampleInterval": Setting(value=str(sample_interval_s)),
             "MeterValuesSampledData": Setting(value=f"{ENERGY},{POWER}"),
             "NumberOfConnectors": Setting(value=str(connectors), readonly=True),
+            "ReserveConnectorZeroSupported": Setting(value="true", readonly=True),
+            "SecurityProfile": Setting(value="1", readonly=True),
+            "SendLocalListMaxLength": Setting(value="100", readonly=True),
             "StopTransactionOnInvalidId": Setting(value="true"),
             "StopTxnSampledData": Setting(value=""),
-            "SupportedFeatureProfiles": Setting(value="Core,RemoteTrigger", readonly=True),
+            "SupportedFeatureProfiles": Setting(value=PROFILES, readonly=True),
             "TransactionMessageAttempts": Setting(value="3"),
             "TransactionMessageRetryInterval": Setting(value="10"),
             "WebSocketPingInterval": Setting(value="60", reboot=True),

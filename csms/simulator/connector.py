@@ -20,6 +20,7 @@ class Transaction:
     authorization: str | None = None
     energy_mwh: int = 0
     begin_sample: Payload | None = None
+    reservation_id: int | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

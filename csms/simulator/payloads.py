@@ -32,12 +32,14 @@ def status_notification(number: int, status: str, *, stamp: str) -> Payload:
 def start_transaction(
     profile: Profile, transaction: Transaction, meter: Meter, now: datetime, *, stamp: str
 ) -> Payload:
-    return {
+    frame: Payload = {
         "connectorId": transaction.connector,
         "idTag": id_tag(profile, transaction.id_token),
         "meterStart": int(in_unit(meter.register_mwh(now), profile.start_unit)),
         "timestamp": stamp,
     }
+    reserved = transaction.reservation_id
+    return frame if reserved is None else frame | {"reservationId": reserved}
 
 
 def stop_transaction(

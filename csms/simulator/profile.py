@@ -16,8 +16,9 @@ class Profile:
     a clock that stands still. `meter_unit` is what MeterValues are in and `unit_label` what they claim, None claims
     nothing; `start_unit` and `stop_unit` are those of meterStart and meterStop (the spec: Wh). `power_steps` empty: constant
     `max_power_w`. `lost_answers`: so many answers to each transaction message are lost on the way. `answer_delay_s`: how
-    long it thinks over the CSMS's calls. `twin_status`: a single connector reports itself as 0 and as 1.
-    `reconnect_after_s` None: a cut line stays cut. Delays and timeouts are of the wall clock, whatever the scenario's time.
+    long it thinks over the CSMS's calls. `twin_status`: a single connector reports itself as 0 and as 1. `shows_cost`:
+    it has a display for prices and costs (California pricing). `reconnect_after_s` None: a cut line stays cut. Delays and
+    timeouts are of the wall clock, whatever the scenario's time.
     """
 
     station_id: str
@@ -28,6 +29,7 @@ class Profile:
     model: str = "simulated"
     serial_number: str | None = None
     firmware_version: str = "1.0.0"
+    shows_cost: bool = False
 
     clock_offset: timedelta = timedelta()
     clock_frozen_at: datetime | None = None

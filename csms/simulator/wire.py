@@ -66,6 +66,10 @@ class CommandReceived:
     handled: Handled
 
 
+def status(word: str, then: Callable[[], Awaitable[object]] | None = None) -> Handled:
+    return Handled(result={"status": word}, then=then)
+
+
 class Unserved(Exception):
     """The CSMS did not do for the charger what it needs."""
 

@@ -8,24 +8,30 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import typer
-from sqlalchemy import func, select
 
-from crud.models import Delivery
-from crud.partners import AlreadyRegistered, PartnerRecord, Partners, SealBroken, UnknownPartner, Vault
+from crud.partner_reports import Report, reports, state, troubled
+from crud.partners import AlreadyRegistered, PartnerRecord, Partners, UnknownPartner
 from csms.database import Database
+from csms.sealing import SealBroken, Vault
 from ocpi_bridge.commands.terminal import AsJson, Failed, now, opened, say, show
 from ocpi_bridge.emsp_client import EmspClient
+from ocpi_bridge.introductions import offer_of
 from ocpi_bridge.outbound import Guarded, OutboundPolicy
 from ocpi_bridge.push import resync
 from ocpi_bridge.registration import Registration, RegistrationFailed, our_roles
 from ocpi_bridge.settings import Settings, load
+from ocpi_bridge.terms import VERSIONS
 from ocpi_bridge.token_sync import TokenSync
 
 app = typer.Typer(help="OCPI partners: invite, register, leave.", no_args_is_help=True)
 
 T = TypeVar("T")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Your own name for the partner.")]
-Raw = Annotated[bool, typer.Option("--raw-tokens", help="It neither encodes nor decodes tokens in Base64.")]
+Raw = Annotated[
+    bool, typer.Option("--raw-tokens", help="It neither encodes nor decodes tokens in Base64, as if it spoke 2.1.1.")
+]
+NEWEST = typer.Option("--version", help="Of OCPI, 2.2.1 or 2.1.1; without it the newest that both speak.")
+ANOTHER = typer.Option("--version", help="The OCPI version to change to, 2.2.1 or 2.1.1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +84,28 @@ def register(
     url: Annotated[str, typer.Option(help="The partner's versions URL.")],
     token: Annotated[str, typer.Option(help="The token A that it gave you.")],
     raw_tokens: Raw = False,
+    version: Annotated[str | None, NEWEST] = None,
 ) -> None:
     """Register us at a partner. It calls us back meanwhile, so `roambridge serve` must run and be reachable."""
+    _known(version)
     with desk() as at:
         partner = _call(
-            at, lambda client: _registration(at, client).register_at(name, url, token, raw_tokens=raw_tokens)
+            at,
+            lambda client: _registration(at, client).register_at(
+                name, url, token, raw_tokens=raw_tokens, version=version
+            ),
         )
     say(f"registered at {name}: OCPI {partner.version}, {', '.join(_parties(partner)) or 'no roles'}")
+
+
+@app.command()
+def renew(name: Name, version: Annotated[str | None, ANOTHER] = None) -> None:
+    """New tokens in both directions, and its endpoints read anew; with --version it changes to that version of OCPI. It calls
+    us back meanwhile, so `roambridge serve` must run and be reachable."""
+    _known(version)
+    with desk() as at:
+        partner = _call(at, lambda client: _registration(at, client).rotate(name, version))
+    say(f"{name} has new tokens: OCPI {partner.version}")
 
 
 @app.command("list")
@@ -92,12 +113,8 @@ def list_(as_json: AsJson = False) -> None:
     """All partners, and how much each has still to hear from us."""
     with desk() as at, at.database.read() as connection:
         found = at.partners.all(connection)
-        behind = select(Delivery.partner_id, func.count()).where(Delivery.wanted > Delivery.told)
-        waiting = {
-            row[0]: row[1]
-            for row in connection.execute(behind.where(Delivery.stopped.is_(None)).group_by(Delivery.partner_id))
-        }
-    rows = [_row(partner) | {"waiting": waiting.get(partner.id, 0)} for partner in found]
+        health = {report.partner.id: report for report in reports(connection, now())}
+    rows = [_row(partner) | _health(health[partner.id]) for partner in found]
     columns = {
         "name": "name",
         "state": "state",
@@ -107,6 +124,9 @@ def list_(as_json: AsJson = False) -> None:
         "registered_at": "registered",
         "tokens_pulled_at": "cards read",
         "waiting": "to be told",
+        "given_up": "given up",
+        "behind": "behind",
+        "circuit": "circuit",
     }
     show("Partners", columns, rows, as_json=as_json)
 
@@ -116,16 +136,14 @@ def show_(name: Name, as_json: AsJson = False) -> None:
     """A partner's roles and endpoints, and what could not be delivered to it."""
     with desk() as at, at.database.read() as connection:
         partner = at.partners.named(connection, name)
-        troubled = connection.execute(
-            select(Delivery.__table__)
-            .where(Delivery.partner_id == partner.id, Delivery.last_error.is_not(None), Delivery.wanted > Delivery.told)
-            .order_by(Delivery.id.desc())
-            .limit(20)
-        ).all()
-    row = _row(partner)
+        (report,) = reports(connection, now(), name=name)
+        undelivered = troubled(connection, partner.id)
+    row = _row(partner) | _health(report)
+    modules = [_module(module) for module in report.modules]
     if as_json:
         endpoints = [dict(endpoint) for endpoint in partner.endpoints]
-        show("", {}, [row | {"roles": list(partner.roles), "endpoints": endpoints}], as_json=True)
+        more = {"roles": list(partner.roles), "endpoints": endpoints, "modules": modules}
+        show("", {}, [row | more], as_json=True)
         return
     words = {"field": "", "value": ""}
     show(
@@ -137,6 +155,9 @@ def show_(name: Name, as_json: AsJson = False) -> None:
         [{name: endpoint.get(name) for name in ("identifier", "role", "url")} for endpoint in partner.endpoints],
         as_json=False,
     )
+    columns = {"module": "module", "circuit": "circuit", "calls": "calls", "error_rate": "errors"}
+    columns |= {"last_success_at": "last answer", "last_failure_at": "last failure", "last_error": "it was"}
+    show("How it answers", columns, modules, as_json=False)
     troubles = [
         {
             "what": f"{delivery.module} {delivery.object_id}",
@@ -144,10 +165,21 @@ def show_(name: Name, as_json: AsJson = False) -> None:
             "next": delivery.next_attempt_at if delivery.stopped is None else "given up",
             "why": delivery.stopped or delivery.last_error,
         }
-        for delivery in troubled
+        for delivery in undelivered
     ]
     columns = {"what": "object", "attempts": "attempts", "next": "next attempt", "why": "why"}
     show("Undelivered", columns, troubles, as_json=False)
+
+
+@app.command()
+def strangers(
+    name: Name, ask: Annotated[bool, typer.Option("--ask/--never", help="It agreed to be asked, or not.")] = True
+) -> None:
+    """Ask this partner about cards that nobody has listed: what it allows may charge. By default nobody is asked."""
+    with desk() as at, at.database.write() as connection:
+        partner = at.partners.named(connection, name)
+        at.partners.ask_of_strangers(connection, partner.id, ask)
+    say(f"{name} is {'asked' if ask else 'not asked'} about cards that nobody has listed")
 
 
 @app.command()
@@ -178,6 +210,11 @@ def sync(name: Name) -> None:
     )
 
 
+def _known(version: str | None) -> None:
+    if version not in (None, *VERSIONS):
+        raise Failed(f"OCPI {version} is not spoken here, but {' and '.join(VERSIONS)}")
+
+
 def _registration(at: Desk, client: EmspClient) -> Registration:
     own = at.settings
     with at.database.read() as connection:
@@ -189,6 +226,7 @@ def _registration(at: Desk, client: EmspClient) -> Registration:
         public_url=own.public_url,
         our_roles=roles,
         clock=now,
+        offer=offer_of(own.public_url, roles),
     )
 
 
@@ -201,6 +239,24 @@ def _call(at: Desk, ask: Callable[[EmspClient], Awaitable[T]]) -> T:
             await guarded.aclose()
 
     return asyncio.run(run())
+
+
+def _health(report: Report) -> dict[str, Any]:
+    return {
+        "waiting": report.waiting,
+        "given_up": report.given_up,
+        "behind": f"{report.lag_s:.0f} s" if report.waiting else None,
+        "last_success_at": report.last_success_at,
+        "last_failure_at": report.last_failure_at,
+        "error_rate": f"{report.error_rate:.0%}",
+        "circuit": report.circuit,
+    }
+
+
+def _module(module: Any) -> dict[str, Any]:
+    names = ("module", "calls", "last_success_at", "last_failure_at", "last_error")
+    told = {name: getattr(module, name) for name in names}
+    return told | {"circuit": state(module, now()), "error_rate": f"{module.error_rate:.0%}"}
 
 
 def _parties(partner: PartnerRecord) -> list[str]:
@@ -219,4 +275,5 @@ def _row(partner: PartnerRecord) -> dict[str, Any]:
         "created_at": partner.created_at,
         "registered_at": partner.registered_at,
         "tokens_pulled_at": partner.tokens_pulled_at,
+        "asked_of_strangers": partner.asked_of_strangers,
     }

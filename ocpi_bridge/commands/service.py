@@ -1,5 +1,6 @@
 """`roambridge serve`, `migrate` and `import`: the service, its schema, and the operator's network file."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +19,12 @@ def serve() -> None:
     database is brought to the newest schema first."""
     settings = load()
     settings.needed_secret_key()
+    gc.disable()  # what is loaded stays: to look through it while it loads is a fifth of the work of starting
     from csms.schema import SchemaError
     from ocpi_bridge import main
 
+    gc.freeze()
+    gc.enable()
     try:
         main.serve(settings)
     except SchemaError as error:

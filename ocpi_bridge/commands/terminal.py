@@ -3,11 +3,11 @@
 import json
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich import box
@@ -18,8 +18,11 @@ from rich.text import Text
 from ocpi_bridge.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:  # loaded when a command needs it
+    from sqlalchemy import Connection
+
     from csms.database import Database
 
+T = TypeVar("T")
 NO_TABLES = ("no such table", "UndefinedTable")
 NO_TERMINAL_WIDTH = 240
 CUT = "…"
@@ -38,7 +41,7 @@ def explained(error: Exception) -> Sequence[str] | None:
     if isinstance(error, SettingsError):
         return error.problems
     if "sqlalchemy" in sys.modules:
-        from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+        from sqlalchemy.exc import DataError, IntegrityError, OperationalError, ProgrammingError
 
         said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         if isinstance(error, OperationalError | ProgrammingError):
@@ -47,6 +50,13 @@ def explained(error: Exception) -> Sequence[str] | None:
             return [f"the database cannot be used: {said}"]
         if isinstance(error, IntegrityError):
             return [f"somebody else changed the same at this moment, try again ({said})"]
+        if isinstance(error, OverflowError | DataError):
+            return [f"no value of the database is like this: {said}"]
+    if "csms.stations" in sys.modules:
+        from csms.stations import UnknownStation
+
+        if isinstance(error, UnknownStation):
+            return [f"there is no station {error}"]
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return [f"{error.strerror or error}: {error.filename}" if error.filename else str(error)]
     return None
@@ -62,6 +72,12 @@ def fail(lines: Sequence[str]) -> None:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def written(change: "Callable[[Connection], T]") -> T:
+    """What `change` made of the database of the settings, committed."""
+    with opened() as database, database.write() as connection:
+        return change(connection)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """`roambridge token`: the operator's own cards, and a look at those of partners; a card's number is never shown whole."""
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -16,15 +15,6 @@ from ocpi_bridge.settings import load
 app = typer.Typer(help="Cards: the operator's own, and those of partners.", no_args_is_help=True)
 
 LONGEST = 36  # what OCPI carries of an uid or a contract
-
-
-class Whitelist(StrEnum):
-    """Whether a partner's answer is asked for; the operator's own cards are ALWAYS."""
-
-    ALWAYS = "ALWAYS"
-    ALLOWED = "ALLOWED"
-    ALLOWED_OFFLINE = "ALLOWED_OFFLINE"
-    NEVER = "NEVER"
 
 
 @app.command()
@@ -71,6 +61,29 @@ def block(uid: Annotated[str, typer.Argument(help="The card's number.")]) -> Non
     if not count:
         raise Failed(f"no card of the operator's own has the number {tokens.masked(uid)}")
     say(f"card {tokens.masked(uid)} blocked")
+
+
+@app.command()
+def alias(
+    uid: Annotated[str, typer.Argument(metavar="CARD", help="The card's number.")],
+    spelling: Annotated[str, typer.Argument(metavar="ALIAS", help="How a station writes it.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Take the alias away instead.")] = False,
+) -> None:
+    """Take another spelling for the same card: a reader that turns the bytes round, or adds to them."""
+    key = tokens.normalize(uid)
+    with opened() as database, database.write() as connection:
+        cards = tokens.by_key(connection, [key]).get(key, [])
+        if len(cards) != 1:
+            raise Failed(f"{'several cards have' if cards else 'no card has'} the number {tokens.masked(uid)}")
+        try:
+            verb = tokens.remove_alias if remove else tokens.add_alias
+            changed = verb(connection, cards[0].id, spelling, now())
+        except tokens.AliasTaken:
+            raise Failed(f"{tokens.masked(spelling)} is another card's already") from None
+        except ValueError as error:
+            raise Failed(str(error)) from None
+    state = "is no alias of" if remove else "is an alias of"
+    say(f"{tokens.masked(spelling)} {state} card {tokens.masked(uid)}{'' if changed else ', as before'}")
 
 
 @app.command("list")

@@ -11,12 +11,13 @@ HEADER = re.compile(r"Token ([!-~]+)", re.ASCII)
 TOKEN = re.compile(r"[!-~]{1,64}", re.ASCII)
 
 
-def presented_tokens(authorization: str | None) -> tuple[PresentedToken, ...]:
-    """The Base64-decoded reading first, then the raw one, without what no credentials token can equal (CR-30)."""
+def presented_tokens(authorization: str | None, *, raw_is_right: bool = False) -> tuple[PresentedToken, ...]:
+    """The Base64-decoded reading first, then the raw one, without what no credentials token can equal (CR-30).
+    `raw_is_right`: what is asked for may be of 2.1.1, which does not encode its tokens (TR-04)."""
     match = HEADER.fullmatch(authorization or "")
     if match is None:
         return ()
-    readings = ((decoded(match[1]), False), (match[1], True))
+    readings = ((decoded(match[1]), False), (match[1], not raw_is_right))
     return tuple(PresentedToken(token=text, is_raw=is_raw) for text, is_raw in readings if TOKEN.fullmatch(text))
 
 

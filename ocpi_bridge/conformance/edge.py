@@ -9,11 +9,14 @@ from urllib.parse import unquote
 import structlog
 from py_ocpi.core.enums import ModuleID
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters import v211
 from crud.caller import Caller, Party, PresentedToken, current_caller, current_request
 from ocpi_bridge.conformance import routing
+from ocpi_bridge.conformance.allowance import Allowance
 from ocpi_bridge.conformance.authentication import presented_tokens
 from ocpi_bridge.conformance.refusals import http_refusal, refused
 
@@ -32,12 +35,19 @@ class Edge:
     """ASGI middleware. Inside it the path has one form: without trailing or doubled slashes (TR-31), ids still whole."""
 
     def __init__(
-        self, app: ASGIApp, *, caller: FindCaller, our_parties: Collection[Party], clock: Callable[[], datetime]
+        self,
+        app: ASGIApp,
+        *,
+        caller: FindCaller,
+        our_parties: Collection[Party],
+        clock: Callable[[], datetime],
+        allowance: Allowance,
     ) -> None:
         self.app = app
         self.caller = caller
         self.our_parties = our_parties
         self.clock = clock
+        self.allowance = allowance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,23 +55,25 @@ class Edge:
             return
         headers = Headers(scope=scope)
         root, segments = path_segments(scope)
-        module = module_of(segments)
+        module, version = module_of(segments), version_of(segments)
         started = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message = {**message, "headers": [*message["headers"], *answer_headers(module)]}
+                message = {**message, "headers": [*message["headers"], *answer_headers(module, version)]}
             await send(message)
 
         request_before = current_request.set(routing.received(scope["method"], headers))
         caller_before: Token[Caller] | None = None
         try:
-            caller = await self.identify(headers, module)
+            caller = await self.identify(headers, module, version)
             caller_before = current_caller.set(caller)
-            if module not in routing.CONFIGURATION:
-                current_request.set(routing.addressed(current_request.get(), headers, self.our_parties))
+            if wait_s := self.allowance.wait_s(caller.partner_id):
+                raise HTTPException(429, headers={"Retry-After": str(wait_s)})
+            if module not in routing.CONFIGURATION and version != v211.VERSION:
+                current_request.set(routing.addressed(current_request.get(), headers, self.our_parties, caller))
             await self.app(inner_scope(scope, root, segments), receive, send_with_headers)
         except ClientDisconnect:
             log.info("ocpi_client_left", module=module, request_id=current_request.get().request_id)
@@ -74,17 +86,21 @@ class Edge:
                 current_caller.reset(caller_before)
             current_request.reset(request_before)
 
-    async def identify(self, headers: Headers, module: str) -> Caller:
-        """TR-07, TR-08; a directory that does not answer is our failure, not the caller's."""
+    async def identify(self, headers: Headers, module: str, version: str | None) -> Caller:
+        """TR-07, TR-08; a directory that does not answer is our failure, not the caller's. The modules of another version than
+        the one it registered in are not open to a caller, but for the credentials by which it changes versions (CR-28)."""
         authorization = headers.getlist("authorization")
-        presented = presented_tokens(authorization[0]) if len(authorization) == 1 else ()
+        raw_is_right = version == v211.VERSION or (version is None and module == "versions")
+        presented = presented_tokens(authorization[0], raw_is_right=raw_is_right) if len(authorization) == 1 else ()
         if not presented:
             raise http_refusal(401)
         async with asyncio.timeout(LOOKUP_TIMEOUT_S):
             caller = await self.caller(presented)
         if caller is None or (presented[0].is_raw and not caller.accept_raw_token):
             raise http_refusal(401)
-        if caller.token_state == "A" and module not in OPEN_TO_TOKEN_A:
+        if module in OPEN_TO_TOKEN_A:
+            return caller
+        if caller.token_state == "A" or (version is not None and caller.version not in (None, version)):
             raise http_refusal(401)
         return caller
 
@@ -108,6 +124,15 @@ def module_of(segments: list[str]) -> str:
             return ""
 
 
+def version_of(segments: list[str]) -> str | None:
+    """None for the list of versions, and for what has no version."""
+    match segments:
+        case ["cpo", version, *_] | [version] if version != "versions":
+            return version
+        case _:
+            return None
+
+
 def inner_scope(scope: Scope, root: list[str], segments: list[str]) -> Scope:
     """The credentials token goes no further than this: py_ocpi reads "Null" as no token and crud asks `current_caller`.
     The content type is dropped because bodies are JSON whatever it says (TR-12)."""
@@ -116,7 +141,10 @@ def inner_scope(scope: Scope, root: list[str], segments: list[str]) -> Scope:
     return {**scope, "path": path, "headers": [*headers, (b"authorization", b"Token Null")]}
 
 
-def answer_headers(module: str) -> list[routing.Header]:
+def answer_headers(module: str, version: str | None) -> list[routing.Header]:
+    """None in 2.1.1, which has neither message ids nor routing (V1-03)."""
+    if version == v211.VERSION:
+        return []
     request, caller = current_request.get(), current_caller.get(None)
     if caller is None or module in routing.CONFIGURATION:
         return routing.message_headers(request)

@@ -18,6 +18,7 @@ def page_filters(query: Mapping[str, str], *, page_limit: int, needs_date_from: 
         "date_to": moment(query, "date_to"),
         "offset": number(query, "offset", default=0),
         "limit": min(number(query, "limit", default=page_limit), page_limit),
+        "after": query.get("after"),  # of our own next links (PG-18)
     }
     if filters["limit"] < 1:
         raise wrong("limit", "must be at least 1")
@@ -33,6 +34,7 @@ def page_headers(url: str, filters: Mapping[str, Any], *, total: int, is_last: b
         asked = {name: filters[name] for name in ("date_from", "date_to") if filters[name] is not None}
         following = {name: exact(when) for name, when in asked.items()}
         following |= {"offset": filters["offset"] + filters["limit"], "limit": filters["limit"]}
+        following |= {"after": filters["following"]} if filters.get("following") else {}
         headers["Link"] = f'<{url}?{urlencode(following)}>; rel="next"'
     return headers
 

@@ -7,8 +7,6 @@ from typing import Any, Protocol
 from ocpi_bridge.conformance.envelope import Rendered
 from ocpi_bridge.conformance.values import plain
 
-# The others are understood and answered NOT_SUPPORTED, which no EVSE's capabilities contradict (CM-10).
-SUPPORTED_COMMANDS = frozenset({"START_SESSION", "STOP_SESSION", "UNLOCK_CONNECTOR"})
 Page = tuple[Sequence[Any], int, bool]  # objects, total that match and this caller may see, is this the last page
 
 
@@ -55,8 +53,6 @@ class CrudPlug:
         return stored
 
     async def do(self, module: Any, role: Any, action: Any, data: dict[str, Any], **options: Any) -> Any:
-        if options["command"].value not in SUPPORTED_COMMANDS:
-            return {"result": "NOT_SUPPORTED", "timeout": 0}
         return await self._crud.do(module, role, action, plain(data), **unwrapped(options))
 
 
@@ -66,7 +62,8 @@ def unwrapped(options: dict[str, Any]) -> dict[str, Any]:
 
 
 class AdapterPlug:
-    """Our adapter, always told the version, its objects in the shape that py_ocpi's handlers expect."""
+    """Our adapter, always told the route's version, which some of py_ocpi's handlers name and some do not; its objects in the
+    shape that they expect."""
 
     __slots__ = ("_adapter", "_version")
 
@@ -74,30 +71,29 @@ class AdapterPlug:
         self._adapter = adapter
         self._version = version
 
-    def location_adapter(self, data: Any) -> Rendered:
+    def location_adapter(self, data: Any, _version: Any = None) -> Rendered:
         return Rendered(self._adapter.location_adapter(data, self._version))
 
-    def session_adapter(self, data: Any) -> Rendered:
+    def session_adapter(self, data: Any, _version: Any = None) -> Rendered:
         return Rendered(self._adapter.session_adapter(data, self._version))
 
-    def cdr_adapter(self, data: Any) -> Rendered:
+    def cdr_adapter(self, data: Any, _version: Any = None) -> Rendered:
         return Rendered(self._adapter.cdr_adapter(data, self._version))
 
-    def tariff_adapter(self, data: Any) -> Rendered:
+    def tariff_adapter(self, data: Any, _version: Any = None) -> Rendered:
         return Rendered(self._adapter.tariff_adapter(data, self._version))
 
-    def token_adapter(self, data: Any) -> Rendered:
+    def token_adapter(self, data: Any, _version: Any = None) -> Rendered:
         return Rendered(self._adapter.token_adapter(data, self._version))
 
-    def command_response_adapter(self, data: dict[str, Any]) -> Rendered:
-        """`crud.do` answers commands with a CommandResponse already."""
-        return Rendered(data)
+    def command_response_adapter(self, data: Any, _version: Any = None) -> Rendered:
+        return Rendered(self._adapter.command_response_adapter(data, self._version))
 
 
 class NoAdapter:
     """For answers without data: nothing is rendered."""
 
-    def token_adapter(self, data: Any) -> Rendered:
+    def token_adapter(self, data: Any, _version: Any = None) -> Rendered:
         return Rendered({})
 
 

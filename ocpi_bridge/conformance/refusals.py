@@ -1,5 +1,6 @@
 """Whatever goes wrong leaves as an envelope with the codes of status_codes, and as one log line."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -24,9 +25,11 @@ HTTP_REFUSALS = {
     405: (2000, "This method is not allowed here"),
     408: (2000, "The body took too long"),
     413: (2000, "The body is too large"),
+    429: (2000, "Too many requests"),
 }
 HTTP_HEADERS = {401: {"WWW-Authenticate": "Token"}}
 WRITES = frozenset({"PUT", "PATCH"})
+MOST_PROBLEMS = 20  # told of one body
 
 
 def http_refusal(http_status: int) -> Refusal:
@@ -53,7 +56,8 @@ def refusal_of(error: Exception, *, method: str = "GET", identified: bool = True
 
 def invalid(problems: Iterable[Mapping[str, Any]]) -> Refusal:
     """2001, and in `data` each field with what is wrong about it; never the value, which may be a secret (TR-29)."""
-    errors = [{"field": field_name(problem["loc"]), "problem": str(problem["msg"])} for problem in problems]
+    first = itertools.islice(problems, MOST_PROBLEMS)
+    errors = [{"field": field_name(problem["loc"])[:255], "problem": str(problem["msg"])[:255]} for problem in first]
     named = ", ".join(error["field"] for error in errors)
     return Refusal(200, 2001, f"Invalid or missing parameters: {named}"[:255], data={"errors": errors})
 

@@ -26,6 +26,7 @@ from ocpi_bridge.conformance.paging import page_filters, page_headers
 from ocpi_bridge.conformance.plugs import AdapterPlug, CrudPlug, NoAdapter, NoBackgroundTasks
 from ocpi_bridge.conformance.refusals import http_refusal
 from ocpi_bridge.conformance.treatments import Call, Data, Surroundings
+from ocpi_bridge.conformance.values import is_crowded
 
 BODY_CAP = 1 << 20
 BODY_TIMEOUT_S = 30.0
@@ -38,7 +39,10 @@ GIFTS = frozenset(
 )
 
 # py_ocpi's name for a parameter that the specification calls differently (D36).
-RENAMED = {"token_type": Query(default=TokenType.rfid, alias="type")}
+RENAMED: dict[str, Any] = {"token_type": Query(default=TokenType.rfid, alias="type")}
+
+# Bodies that py_ocpi reads as the specification does not have them; the treatment reads them itself.
+RETYPED: dict[str, Any] = {"charging_profile": dict[str, Any], "client_hub_info": dict[str, Any]}
 
 
 def register(app: FastAPI, route: ServedRoute, given: Surroundings) -> None:
@@ -85,6 +89,7 @@ def served(route: ServedRoute, *, url: str, given: Surroundings) -> Callable[...
     async def endpoint(**values: Any) -> Response:
         call = Call(
             caller=current_caller.get(),
+            version=route.version,
             values=values,
             crud=CrudPlug(given.crud),
             adapter=adapter,
@@ -114,7 +119,10 @@ def is_given(parameter: inspect.Parameter) -> bool:
 
 
 def renamed(parameter: inspect.Parameter) -> inspect.Parameter:
-    return parameter.replace(default=RENAMED.get(parameter.name, parameter.default))
+    return parameter.replace(
+        default=RENAMED.get(parameter.name, parameter.default),
+        annotation=RETYPED.get(parameter.name, parameter.annotation),
+    )
 
 
 def shaped(data: Any, shape: Data) -> Any:
@@ -183,6 +191,9 @@ async def read_json(request: Request) -> Any:
     except TimeoutError:
         raise http_refusal(408) from None
     try:
-        return orjson.loads(bytes(content))
+        body = orjson.loads(bytes(content))
     except orjson.JSONDecodeError:
         raise http_refusal(400) from None
+    if is_crowded(body):
+        raise http_refusal(413)
+    return body

@@ -24,11 +24,14 @@ def received(method: str, headers: Headers) -> IncomingRequest:
     )
 
 
-def addressed(request: IncomingRequest, headers: Headers, our_parties: Collection[Party]) -> IncomingRequest:
-    """The request with its parties, `to` in our own spelling; raises Refusal for one that is not ours (RT-12)."""
+def addressed(
+    request: IncomingRequest, headers: Headers, our_parties: Collection[Party], caller: Caller
+) -> IncomingRequest:
+    """The request with its parties, `to` in our own spelling; raises Refusal for one that is not ours (RT-12). None for all
+    of them: an open request, or one in which a hub left itself as addressed (RT-09, RT-10)."""
     request = replace(request, from_party=named(headers, "from"))
     to = named(headers, "to")
-    if to is None:
+    if to is None or caller.is_itself_a_hub_as(*to):
         return request
     for ours in our_parties:
         if same(ours[0], to[0]) and same(ours[1], to[1]):

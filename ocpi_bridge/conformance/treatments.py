@@ -13,13 +13,13 @@ from ocpi_bridge.conformance.plugs import AdapterPlug, Crud, CrudPlug
 class CredentialsService(Protocol):
     """What a partner does with its credentials; all may raise `crud.caller.Refusal` (3001, 3002, 3003: CR-06).
 
-    `body` is a valid Credentials object in builtin types, without nulls. What is returned is our Credentials object for
-    this partner.
+    `body` is a valid Credentials object of 2.2.1 in builtin types, without nulls; `version` the one whose endpoint it came
+    to. What is returned is our Credentials object for this partner, in 2.2.1 too.
     """
 
     async def get(self, caller: Caller, /) -> dict[str, Any]: ...
-    async def register(self, caller: Caller, body: dict[str, Any], /) -> dict[str, Any]: ...
-    async def update(self, caller: Caller, body: dict[str, Any], /) -> dict[str, Any]: ...
+    async def register(self, caller: Caller, body: dict[str, Any], version: str, /) -> dict[str, Any]: ...
+    async def update(self, caller: Caller, body: dict[str, Any], version: str, /) -> dict[str, Any]: ...
     async def delete(self, caller: Caller, /) -> None: ...
 
 
@@ -40,9 +40,11 @@ class Surroundings:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request: `values` are the parameters of py_ocpi's handler that come from it, validated."""
+    """One request: `values` are the parameters of py_ocpi's handler that come from it, validated. `version` is py_ocpi's word,
+    equal to the version's number; None for the list of versions."""
 
     caller: Caller
+    version: Any
     values: Mapping[str, Any]
     crud: CrudPlug
     adapter: AdapterPlug

@@ -72,6 +72,10 @@ FIXED: dict[Fault, tuple[int, dict[str, str], bytes]] = {
     Fault.ERROR_500: (500, {}, b"Internal Server Error"),
     Fault.ERROR_2001: (200, {"Content-Type": JSON}, _refusal(2001)),
     Fault.ERROR_3000: (200, {"Content-Type": JSON}, _refusal(3000)),
+    Fault.ERROR_3001: (200, {"Content-Type": JSON}, _refusal(3001)),
+    Fault.STALE_TOKEN: (401, {"Content-Type": JSON}, _refusal(2001)),
+    Fault.WRONG_ENVELOPE: (200, {"Content-Type": JSON}, b'{"code": 1000, "message": "Success", "data": {}}'),
+    Fault.A_LIST: (200, {"Content-Type": JSON}, b"[1000]"),
     Fault.REDIRECT: (307, {"Location": "/elsewhere"}, b""),
     Fault.GARBAGE: (200, {"Content-Type": JSON}, b"<html>\xff\x00 this is no JSON"),
 }

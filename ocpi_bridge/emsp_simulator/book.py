@@ -16,9 +16,11 @@ T = TypeVar("T")
 
 
 class Fault(StrEnum):
-    """How the partner misbehaves. LOST_ANSWER does what it was asked and then drops the connection; the others that
-    send no proper answer do nothing of what was asked, except MISSING_LOCATION_HEADER, which only forgets the header."""
+    """How the partner misbehaves. SLOW answers properly, `slow_s` late. LOST_ANSWER does what it was asked and then drops
+    the connection, WITHHELD does it and never answers, MISSING_LOCATION_HEADER only forgets that header; the others do
+    nothing of what was asked. The refusals 2001, 3000 and 3001 are HTTP 200."""
 
+    SLOW = auto()
     HANG = auto()
     DRIP = auto()
     ERROR_401 = auto()
@@ -27,11 +29,16 @@ class Fault(StrEnum):
     ERROR_500 = auto()
     ERROR_2001 = auto()
     ERROR_3000 = auto()
+    ERROR_3001 = auto()
+    STALE_TOKEN = auto()
+    WRONG_ENVELOPE = auto()
+    A_LIST = auto()
     REDIRECT = auto()
     HUGE = auto()
     DISCONNECT = auto()
     GARBAGE = auto()
     LOST_ANSWER = auto()
+    WITHHELD = auto()
     MISSING_LOCATION_HEADER = auto()
 
 
@@ -124,7 +131,8 @@ class Book:
     """State of the partner; everything in it may be read and changed at any time.
 
     `sessions`, `locations` and `tariffs` hold the objects as merged from PUT and PATCH, with Decimals; `cdrs` the CDRs in
-    the order they came; `command_results` the CommandResult by the uid in its response_url; `tokens` what we issue.
+    the order they came; `command_results` the CommandResult by the uid in its response_url, `profile_results` the same of
+    charging profiles; `active_profiles` those pushed of each session; `tokens` what we issue.
     `authorizations` says how each uid is answered, `authorization` how all others are.
     """
 
@@ -140,6 +148,8 @@ class Book:
         self.tariffs = Shelf()
         self.cdrs: list[Object] = []
         self.command_results: dict[str, Object] = {}
+        self.profile_results: dict[str, Object] = {}
+        self.active_profiles: dict[str, list[Object]] = {}
         self.commands: dict[str, str] = {}  # uid -> the CPO's immediate CommandResponse result, "" while unknown
         self.tokens: dict[tuple[str, str], Object] = {}
         self.authorization = Authorization()
@@ -152,6 +162,7 @@ class Book:
         self.cpo_parties: list[Party] = []
         self.cpo_endpoints: dict[tuple[str, str], str] = {}
         self.request_ids: set[str] = set()
+        self.slow_s = 3.0
         self._faults: list[PlannedFault] = []
         self._changed = asyncio.Event()
 
@@ -193,6 +204,11 @@ class Book:
         """The next `times` requests below `prefix` misbehave (None: all). A prefix is what follows the version in the
         path, as "sessions" or "commands/START_SESSION", or "versions", or "2.2.1" for the version details."""
         self._faults.append(PlannedFault(prefix=prefix, fault=fault, left=times, method=method))
+
+    @property
+    def faults(self) -> list[PlannedFault]:
+        """Those that have something left to spoil, in the order in which they are tried."""
+        return [planned for planned in self._faults if planned.left != 0]
 
     def clear_faults(self) -> None:
         self._faults.clear()

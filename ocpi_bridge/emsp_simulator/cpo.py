@@ -19,6 +19,9 @@ VERSION = "2.2.1"
 KINDS = {"locations": "Location", "sessions": "Session", "cdrs": "CDR", "tariffs": "Tariff"}
 NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 MAX_PAGES = 1000
+PREFERENCES_ANSWERS = (
+    *("ACCEPTED", "DEPARTURE_REQUIRED", "ENERGY_NEED_REQUIRED", "NOT_POSSIBLE", "PROFILE_TYPE_NOT_SUPPORTED"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +199,42 @@ class TowardsCpo(Book):
             self.complain(f"answer to POST {url}", *problems("CommandResponse", reply.data))
         self.commands[uid] = data.get("result", "REJECTED")
         return Command(uid=uid, result=self.commands[uid], timeout_s=data.get("timeout"), reply=reply)
+
+    async def set_profile(self, session_id: str, profile: Object, response_url: str | None = None) -> Command:
+        return await self._profile("PUT", session_id, {"charging_profile": profile}, response_url)
+
+    async def clear_profile(self, session_id: str, response_url: str | None = None) -> Command:
+        return await self._profile("DELETE", session_id, None, response_url)
+
+    async def active_profile(self, session_id: str, duration: int, response_url: str | None = None) -> Command:
+        return await self._profile("GET", session_id, None, response_url, f"duration={duration}&")
+
+    async def _profile(
+        self, method: str, session_id: str, body: Object | None, response_url: str | None, query: str = ""
+    ) -> Command:
+        """Its result is expected at us, or at `response_url`; in a query that stands raw, as in the specification."""
+        uid = uuid.uuid4().hex
+        self.commands[uid] = ""
+        answer_at = response_url or f"{self.base_url}/{VERSION}/chargingprofiles/results/{method}/{uid}"
+        url = self._url("chargingprofiles", "RECEIVER", session_id)
+        if body is None:
+            url = f"{url}?{query}response_url={answer_at}"
+        else:
+            body = {"response_url": answer_at, **body}
+        reply = await self.call(method, url, body)
+        data = reply.data if isinstance(reply.data, dict) else {}
+        if reply.ok:
+            self.complain(f"answer to {method} {url}", *problems("ChargingProfileResponse", reply.data))
+        self.commands[uid] = data.get("result", "REJECTED")
+        return Command(uid=uid, result=self.commands[uid], timeout_s=data.get("timeout"), reply=reply)
+
+    async def set_preferences(self, session_id: str, preferences: Object) -> Reply:
+        """`data` of the answer is the ChargingPreferencesResponse."""
+        url = self._url("sessions", "SENDER", session_id, "charging_preferences")
+        reply = await self.call("PUT", url, preferences)
+        if reply.ok and reply.data not in PREFERENCES_ANSWERS:
+            self.complain(f"answer to PUT {url}", f"{reply.data!r} is no ChargingPreferencesResponse (SE-30)")
+        return reply
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 

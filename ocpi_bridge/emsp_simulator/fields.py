@@ -88,6 +88,16 @@ OBJECTS: dict[str, str] = {
     "LocationReferences": "location_id:ci36 evse_uids:ci36*",
     "CommandResponse": "result:CommandResponseType timeout:int message:DisplayText*",
     "CommandResult": "result:CommandResultType message:DisplayText*",
+    "ChargingProfileResponse": "result:ChargingProfileResponseType timeout:int",
+    "ActiveChargingProfileResult": "result:ChargingProfileResultType profile:ActiveChargingProfile?",
+    "ChargingProfileResult": "result:ChargingProfileResultType",
+    "ClearProfileResult": "result:ChargingProfileResultType",
+    "ActiveChargingProfile": "start_date_time:time charging_profile:ChargingProfile",
+    "ChargingProfile": """
+        start_date_time:time? duration:int? charging_rate_unit:ChargingRateUnit min_charging_rate:number?
+        charging_profile_period:ChargingProfilePeriod*
+    """,
+    "ChargingProfilePeriod": "start_period:int limit:number",
     "Credentials": "token:s64 url:url roles:CredentialsRole+",
     "CredentialsRole": "role:Role business_details:BusinessDetails party_id:ci3 country_code:ci2",
     "DisplayText": "language:s2 text:s512",
@@ -112,6 +122,9 @@ ENUMS: dict[str, str] = {
         CREDIT_CARD_PAYABLE DEBIT_CARD_PAYABLE PED_TERMINAL REMOTE_START_STOP_CAPABLE RESERVABLE RFID_READER
         START_SESSION_CONNECTOR_REQUIRED TOKEN_GROUP_CAPABLE UNLOCK_CAPABLE
     """,
+    "ChargingProfileResponseType": "ACCEPTED NOT_SUPPORTED REJECTED TOO_OFTEN UNKNOWN_SESSION",
+    "ChargingProfileResultType": "ACCEPTED REJECTED UNKNOWN",
+    "ChargingRateUnit": "A W",
     "ConnectorFormat": "CABLE SOCKET",
     "ConnectorType": """
         CHADEMO CHAOJI DOMESTIC_A DOMESTIC_B DOMESTIC_C DOMESTIC_D DOMESTIC_E DOMESTIC_F DOMESTIC_G DOMESTIC_H

@@ -21,7 +21,9 @@ MODULES = {
     "tariffs": "RECEIVER",
     "tokens": "SENDER",
     "commands": "SENDER",
+    "chargingprofiles": "SENDER",
 }
+PROFILE_RESULTS = {"GET": "ActiveChargingProfileResult", "PUT": "ChargingProfileResult", "DELETE": "ClearProfileResult"}
 SETTLE_TIMEOUT_S = 2.0
 LEVELS = {3: "Location", 4: "EVSE", 5: "Connector"}  # by number of path segments
 
@@ -53,6 +55,8 @@ class Receivers:
             ("tokens", "GET"): self._list_tokens,
             ("tokens", "POST"): self._authorize,
             ("commands", "POST"): self._command_result,
+            ("chargingprofiles", "POST"): self._profile_result,
+            ("chargingprofiles", "PUT"): self._active_profile,
         }
 
     async def answer(self, request: Received) -> Answer:
@@ -299,11 +303,34 @@ class Receivers:
         if len(path) != 2 or uid not in self._emsp.commands:
             raise NotSo(404, 2000, "No such command was sent")
         body = self._judge.object(request, "CommandResult")
-        wrong = ["the result came twice (CM-04)"] if uid in self._emsp.command_results else []
+        taken_back = body.get("result") == "CANCELED_RESERVATION"  # CM-45
+        wrong = ["the result came twice (CM-04)"] if uid in self._emsp.command_results and not taken_back else []
         if self._emsp.commands[uid] not in ("", "ACCEPTED"):
             wrong.append(f"a result after {self._emsp.commands[uid]} (CM-04)")
         self._judge.judge(request, wrong)
         self._emsp.command_results[uid] = body
+        return Answer()
+
+    # ---- charging profiles, where we are the sender -----------------------------------------------------------------
+
+    async def _profile_result(self, request: Received, path: Path) -> Answer:
+        """At chargingprofiles/results/{method}/{uid}, as our own requests say."""
+        uid = path[-1]
+        if len(path) != 3 or uid not in self._emsp.commands:
+            raise NotSo(404, 2000, "No such request was sent")
+        body = self._judge.object(request, PROFILE_RESULTS[path[1]])
+        wrong = ["the result came twice (CP-05)"] if uid in self._emsp.profile_results else []
+        if self._emsp.commands[uid] not in ("", "ACCEPTED"):
+            wrong.append(f"a result after {self._emsp.commands[uid]} (CP-05)")
+        self._judge.judge(request, wrong)
+        self._emsp.profile_results[uid] = body
+        return Answer()
+
+    async def _active_profile(self, request: Received, path: Path) -> Answer:
+        if len(path) != 1:
+            raise NotSo(404, 2000, "No such path")
+        body = self._judge.object(request, "ActiveChargingProfile")
+        self._emsp.active_profiles.setdefault(path[0], []).append(body)
         return Answer()
 
 

@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Self, cast
 
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -18,11 +16,14 @@ from ocpi_bridge.emsp_simulator.cpo import TowardsCpo
 from ocpi_bridge.emsp_simulator.judge import CONFIGURATION, ROUTING, VERSION, place
 from ocpi_bridge.emsp_simulator.receiving import MODULES, Receivers
 from ocpi_bridge.emsp_simulator.rules import read_json
+from ocpi_bridge.emsp_simulator.serving import InProcessServer, serving
 
-START_TIMEOUT_S = 10.0
-STOP_TIMEOUT_S = 1.0
 # Called after each request with what was answered: an Answer, or the Fault that was played instead.
 Watch = Callable[[Received, Answer | Fault], None]
+
+# Faults of a partner that does what it was asked, and what it plays instead of the answer.
+AFTERWARDS = {Fault.LOST_ANSWER: Fault.DISCONNECT, Fault.WITHHELD: Fault.HANG}
+ACTING = (None, Fault.SLOW, Fault.MISSING_LOCATION_HEADER, *AFTERWARDS)
 
 
 class EmspSimulator(TowardsCpo):
@@ -51,8 +52,8 @@ class EmspSimulator(TowardsCpo):
         self.watch = watch
         self._receivers = Receivers(self)
         self.closed = asyncio.Event()
+        self._served = contextlib.AsyncExitStack()
         self._server: InProcessServer | None = None
-        self._serving: asyncio.Task[None] | None = None
 
     @property
     def endpoints(self) -> dict[tuple[str, str], str]:
@@ -60,33 +61,13 @@ class EmspSimulator(TowardsCpo):
         return {(module, role): f"{self.base_url}/{VERSION}/{module}" for module, role in MODULES.items()}
 
     async def __aenter__(self) -> Self:
-        listener = _listen(*self._address)
-        host, port = listener.getsockname()[:2]
-        host = f"[{host}]" if ":" in host else host
-        self.base_url = (self._public_url or f"http://{host}:{port}").rstrip("/")
-        config = uvicorn.Config(
-            self._app,
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-        )
-        self._server = InProcessServer(config)
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="emsp-simulator")
-        ready = asyncio.ensure_future(self._server.ready.wait())
-        await asyncio.wait([ready, self._serving], timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        if not ready.done():
-            ready.cancel()
-            await self.__aexit__()
-            raise RuntimeError("the simulated eMSP did not start")
+        self._server = await self._served.enter_async_context(serving(self._app, *self._address))
+        self.base_url = (self._public_url or self._server.url).rstrip("/")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.closed.set()
-        if self._server is not None and self._serving is not None:
-            self._server.stop.set()
-            await self._serving
+        await self._served.aclose()
         await self._http.aclose()
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,7 +94,7 @@ class EmspSimulator(TowardsCpo):
                 status, headers, content = FIXED[fault]
                 await Response(content, status, headers)(scope, receive, send)
                 self._told(received, fault)
-            elif fault in (None, Fault.LOST_ANSWER, Fault.MISSING_LOCATION_HEADER) and not self._hangs(module, path):
+            elif fault in ACTING and not self._hangs(module, path):
                 self.complain(f"{received.method} {received.path}", *odd)
                 await self._reply(received, fault, scope, receive, send)
             else:
@@ -134,10 +115,13 @@ class EmspSimulator(TowardsCpo):
         if fault is Fault.MISSING_LOCATION_HEADER and "location" in response.headers:
             del response.headers["location"]
         self._told(received, fault or answer)
-        if fault is Fault.LOST_ANSWER:
-            await misbehave(Fault.DISCONNECT, receive, send, closing=self.closed, abort=lambda: self._abort(scope))
-        else:
-            await response(scope, receive, send)
+        self.changed()  # the deed is done, whenever its answer leaves
+        if fault in AFTERWARDS:
+            await misbehave(AFTERWARDS[fault], receive, send, closing=self.closed, abort=lambda: self._abort(scope))
+            return
+        if fault is Fault.SLOW:
+            await asyncio.sleep(self.slow_s)
+        await response(scope, receive, send)
 
     def _echoed(self, received: Received) -> dict[str, str]:
         """The ids as they came (ID-01, ID-02), and the routing headers the other way round (RT-03)."""
@@ -160,45 +144,3 @@ class EmspSimulator(TowardsCpo):
             protocol = cast(Any, connection)
             if protocol.client is not None and tuple(protocol.client) == tuple(scope["client"]):
                 protocol.transport.abort()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """The protocol is named because asyncio sets TCP_NODELAY only then; without it each answer waits 40 ms."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-class InProcessServer(uvicorn.Server):
-    """uvicorn without signal handlers: it lives inside somebody else's process and ends when `stop` is set."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-        self.stop = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def main_loop(self) -> None:
-        await self.on_tick(0)
-        self.ready.set()
-        await self.stop.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn's own waits in steps of 0.1 s; a test opens and closes many partners."""
-        for listener in self.servers:
-            listener.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        if self.server_state.tasks:
-            await asyncio.wait(list(self.server_state.tasks), timeout=STOP_TIMEOUT_S)
-        for connection in list(self.server_state.connections):
-            cast(Any, connection).transport.abort()

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from csms.billing.tariffs import Period, Price
+from csms.billing.pricing import Price
+from csms.billing.tariffs import Period
 from csms.models import ChargeRecord, Connector, Evse, Location, Station, Tariff, Transaction
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -194,6 +195,7 @@ def cost(excl_vat: str = "3.5865", incl_vat: str = "3.9952", *, unsupported: tup
     none = (Decimal("0.0000"), Decimal("0.0000"))
     return Price(
         currency="EUR",
+        periods=(),
         lines=(),
         total_excl_vat=Decimal(excl_vat),
         total_incl_vat=Decimal(incl_vat),
@@ -201,6 +203,7 @@ def cost(excl_vat: str = "3.5865", incl_vat: str = "3.9952", *, unsupported: tup
         time_cost=none,
         fixed_cost=none,
         parking_cost=none,
+        reservation_cost=none,
         energy_mwh=0,
         seconds=0,
         parking_seconds=0,

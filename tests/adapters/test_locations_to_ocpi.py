@@ -2,8 +2,9 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.locations import HARDWARE, SERVED, STATUS, evse_patch, evse_to_ocpi, location_to_ocpi
-from csms.locations import Availability
+from adapters.locations import HARDWARE, OFFERED, SERVED, STATUS, evse_patch, evse_to_ocpi, location_to_ocpi
+from csms.availability import AVAILABILITY, Availability
+from csms.events import ConnectorStatus
 from tests.adapters.field_tables import problems, tables, vector
 from tests.adapters.rows import NOON, connector, evse, location, station
 
@@ -52,7 +53,7 @@ def test_the_specifications_locations_are_produced(name):  # XT-04
     body = location_to_ocpi(*_rows_of(example))
 
     for given, shown in zip(example["evses"], body["evses"], strict=True):
-        served = [word for word in (*SERVED, *HARDWARE) if word in given.get("capabilities", ())]
+        served = [word for word in (*SERVED, *OFFERED, *HARDWARE) if word in given.get("capabilities", ())]
         assert shown.pop("capabilities", []) == (served if "capabilities" in given else list(SERVED))
         given.pop("capabilities", None)
     assert body == example
@@ -147,15 +148,19 @@ def test_an_evse_without_connectors_is_no_evse():  # LO-40
 
 
 def test_capabilities_are_what_is_served():  # LO-44
-    def shown(**details):
-        return evse_to_ocpi(evse(details=details), [connector()], station_offline=False).get("capabilities")
+    def shown(*features, **details):
+        told = frozenset(features) if features else None
+        body = evse_to_ocpi(evse(details=details), [connector()], station_offline=False, features=told)
+        return body.get("capabilities")
 
     assert shown() == ["REMOTE_START_STOP_CAPABLE", "RFID_READER", "UNLOCK_CAPABLE"]
-    assert shown(capabilities=["RFID_READER", "RESERVABLE", "CHARGING_PROFILE_CAPABLE", "PED_TERMINAL"]) == [
-        "RFID_READER",
-        "PED_TERMINAL",
-    ]
-    assert shown(capabilities=["RESERVABLE"]) is None
+    assert shown("core", "reservation", "smartcharging")[3:] == ["RESERVABLE", "CHARGING_PROFILE_CAPABLE"]
+    assert shown("core") == shown()
+    named = ["RFID_READER", "RESERVABLE", "CHARGING_PROFILE_CAPABLE", "CHARGING_PREFERENCES_CAPABLE", "PED_TERMINAL"]
+    assert shown(capabilities=named) == named  # the station has not told: the operator is believed
+    assert shown("core", "reservation", capabilities=named) == ["RFID_READER", "RESERVABLE", "PED_TERMINAL"]
+    assert shown("reservation", capabilities=["RFID_READER"]) == ["RFID_READER"]  # the operator does not want it
+    assert shown(capabilities=["TOKEN_GROUP_CAPABLE"]) is None
 
 
 def test_only_the_specifications_words_of_the_file_are_shown():
@@ -209,3 +214,61 @@ def test_a_status_patch_carries_its_time():  # LO-07, PU-05
     body = evse_to_ocpi(evse(status="charging", last_updated=later), [connector()], station_offline=False)
 
     assert evse_patch(body) == {"status": "CHARGING", "last_updated": "2026-03-04T12:01:30.120Z"}
+
+
+def test_who_may_see_a_private_location_is_told_with_it():  # LO-25, LO-27
+    allowed = [{"uid": "04AA", "type": "RFID"}, {"visual_number": "1", "issuer": "Us"}, {"group_id": "FLEET"}]
+    body = location_to_ocpi(location(publish=False, details={"publish_allowed_to": allowed}), [], {})
+
+    assert problems(body, "Location") == []
+    assert (body["publish"], body["publish_allowed_to"]) == (False, allowed)
+
+
+def test_charging_when_closed_is_said_only_where_it_is_not_so():  # LO-31
+    assert "charging_when_closed" not in location_to_ocpi(location(), [], {})  # true by default
+    assert location_to_ocpi(location(details={"charging_when_closed": False}), [], {})["charging_when_closed"] is False
+
+
+def test_an_operator_that_is_ourselves_is_not_repeated():  # LO-32
+    def told(operator):
+        return location_to_ocpi(location(details={"operator": operator}), [], {}, operator_name="Us").get("operator")
+
+    assert told({"name": "Us"}) is None
+    assert told({"name": "Them"}) == {"name": "Them"}
+    assert told({"name": "Us", "website": "https://us.example"}) == {"name": "Us", "website": "https://us.example"}
+
+
+def test_no_connector_is_needed_to_start_and_none_is_asked_for():  # LO-45
+    features = frozenset({"core", "reservation", "smart_charging", "remote_trigger"})
+    for words in ({}, {"capabilities": ["START_SESSION_CONNECTOR_REQUIRED", "RFID_READER"]}):
+        body = evse_to_ocpi(evse(details=words), [connector()], station_offline=False, features=features)
+        assert "START_SESSION_CONNECTOR_REQUIRED" not in body["capabilities"]
+
+
+def test_where_an_evse_is_stays_text():  # LO-46
+    words = {"physical_reference": "7", "floor_level": "-1"}
+    body = evse_to_ocpi(evse(details=words), [connector()], station_offline=False)
+
+    assert (body["physical_reference"], body["floor_level"]) == ("7", "-1")
+
+
+def test_hours_leave_as_the_sites_clock_shows_them():  # LO-71, LO-72
+    hours = [
+        {"weekday": 5, "period_begin": "22:00", "period_end": "23:59"},
+        {"weekday": 6, "period_begin": "00:00", "period_end": "06:00"},
+    ]
+    opening = {"twentyfourseven": False, "regular_hours": hours}
+    body = location_to_ocpi(location(details={"opening_times": opening}), [], {})
+
+    assert problems(body, "Location") == []
+    assert body["opening_times"] == opening
+    assert body["time_zone"] == "Europe/Brussels"
+
+
+def test_the_operator_says_what_a_state_means():  # LO-61
+    blocked = {**AVAILABILITY, ConnectorStatus.PREPARING: Availability.OCCUPIED}
+
+    def status(meanings):
+        return evse_to_ocpi(evse(status="preparing"), [connector()], station_offline=False, meanings=meanings)["status"]
+
+    assert (status(AVAILABILITY), status(blocked)) == ("AVAILABLE", "CHARGING")

@@ -76,6 +76,21 @@ def test_a_cost_that_is_not_known_is_not_told_and_free_is_zero():  # SE-22
     assert free["total_cost"] == {"excl_vat": 0, "incl_vat": 0}
 
 
+@pytest.mark.parametrize(
+    ("flags", "cause", "is_known"),
+    [
+        ((), "local", True),
+        (("late_samples",), "local", True),
+        (("meter_mismatch",), "local", False),
+        ((), "never_stopped", False),
+    ],
+)
+def test_what_a_person_must_look_at_first_has_no_cost_yet(flags, cause, is_known):  # SE-22, SE-11
+    ended = {"state": "ended", "ended_at": NOON + timedelta(hours=1), "cause": cause, "flags": list(flags)}
+    assert ("total_cost" in session_to_ocpi(transaction(**ended), [], cost())) is is_known
+    assert "total_cost" in session_to_ocpi(transaction(flags=list(flags)), [], cost())
+
+
 def test_a_command_and_its_reference_are_told():  # SE-16, SE-17
     body = session_to_ocpi(transaction(auth_method="COMMAND", authorization_reference="ref-1"), [], cost())
 
@@ -182,6 +197,17 @@ def test_a_cdr_is_as_the_field_tables_say():  # CD-11, CD-12, CD-15, CD-20
     assert body["charging_periods"][2]["dimensions"][1] == {"type": "PARKING_TIME", "volume": Decimal("0.25")}
     assert body["last_updated"] == "2026-03-04T13:00:00Z"  # CD-10
     assert "credit" not in body
+
+
+def test_parking_too_short_to_be_told_as_a_time_still_has_its_cost():  # CD-22
+    """A tenth of a second, filled up to a step of an hour."""
+    blip = {"start": "2026-03-04T12:00:00Z", "end": "2026-03-04T12:00:00.100Z", "energy_mwh": 0, "parking": True}
+    costs = {"fixed": ["0", "0"], "energy": ["0", "0"], "time": ["0", "0"], "parking": ["6.0000", "7.2000"]}
+    totals = {"total_excl_vat": Decimal("6.0000"), "total_incl_vat": Decimal("7.2000")}
+    body = cdr_to_ocpi(charge_record(periods=[blip], costs=costs, **totals), tariff(), transaction())
+
+    assert "total_parking_time" not in body
+    assert body["total_parking_cost"] == body["total_cost"] == {"excl_vat": Decimal("6"), "incl_vat": Decimal("7.2")}
 
 
 def test_the_cdrs_place_has_the_fields_of_the_specifications_example():  # CD-14

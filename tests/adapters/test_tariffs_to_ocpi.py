@@ -45,3 +45,38 @@ def test_no_vat_is_not_the_zero_rate():  # TA-11
 
     assert "vat" not in shown[0]
     assert shown[1] == {"type": "FLAT", "price": 0, "vat": 0, "step_size": 1}  # ER-15
+
+
+FREE = {"price_components": [{"type": "FLAT", "price": 0, "step_size": 1}]}
+AT_NIGHT = {"start_time": "22:00", "end_time": "06:00"}
+
+
+def priced(*prices, **restrictions):
+    components = [{"type": kind, "price": price, "vat": "20", "step_size": 60} for kind, price in prices]
+    return {"price_components": components, "restrictions": restrictions}
+
+
+@pytest.mark.parametrize(
+    ("elements", "details", "free"),
+    [
+        ([priced(("ENERGY", "0"))], {}, True),
+        (
+            [priced(("FLAT", "0.00"), ("TIME", "0"), **AT_NIGHT), priced(("ENERGY", 0))],
+            {"max_price": {"excl_vat": "5"}},
+            True,
+        ),
+        ([priced(("ENERGY", "0"), **AT_NIGHT), priced(("ENERGY", "0.01"))], {}, False),
+        ([priced(("ENERGY", "0"))], {"min_price": {"excl_vat": "0.50"}}, False),
+    ],
+)
+def test_what_costs_nothing_is_told_as_the_specification_tells_it(elements, details, free):  # TA-14
+    body = tariff_to_ocpi(tariff(elements=elements, details=details))
+    assert problems(body, "Tariff") == []
+    assert (body["elements"] == [FREE]) is free
+
+
+def test_dates_leave_in_utc_and_for_whom_it_is_does_not():  # TA-17, TA-06
+    dates = {"start_date_time": "2026-06-01T00:00:00+02:00", "end_date_time": "2026-12-31T23:00:00Z"}
+    body = tariff_to_ocpi(tariff(details={**dates, "partners": ["DE*TNM"]}))
+    assert (body["start_date_time"], body["end_date_time"]) == ("2026-05-31T22:00:00Z", "2026-12-31T23:00:00Z")
+    assert problems(body, "Tariff") == []

@@ -5,7 +5,7 @@ import pytest
 from adapters.cdrs import cdr_to_ocpi
 from adapters.locations import location_to_ocpi
 from adapters.sessions import session_to_ocpi
-from csms.billing.tariffs import DIMENSIONS
+from csms.billing.pricing import DIMENSIONS
 from tests.adapters.rows import charge_record, connector, cost, evse, location, periods, station, tariff, transaction
 
 SESSION_ONLY = {"CURRENT", "ENERGY_EXPORT", "ENERGY_IMPORT", "POWER", "STATE_OF_CHARGE"}

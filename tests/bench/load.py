@@ -84,6 +84,11 @@ class Charger:
             else:
                 raise AssertionError(frame)
 
+    @property
+    def socket(self) -> ClientConnection:
+        assert self._connection is not None
+        return self._connection
+
     async def close(self) -> None:
         if self._connection is not None:
             await self._connection.close()

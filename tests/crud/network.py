@@ -34,7 +34,13 @@ def add(database: Database, *rows: Any) -> None:
 def partners() -> list[Partner]:
     return [
         Partner(
-            id=each.partner_id, name=each.name, state="registered", country_code="BE", party_id="BEC", created_at=NOON
+            id=each.partner_id,
+            name=each.name,
+            state="registered",
+            country_code="BE",
+            party_id="BEC",
+            roles=[dict(zip(("country_code", "party_id", "role"), role, strict=True)) for role in each.roles],
+            created_at=NOON,
         )
         for each in (TNM, OTHER)
     ]

@@ -9,9 +9,17 @@ from crud.caller import Refusal
 from crud.commands import CommandsCrud
 from crud.models import CommandCallback
 from csms.bus import Send
-from csms.commands import Answer, Outcome, StartRemotely, StopRemotely, UnlockConnector
+from csms.commands import (
+    Answer,
+    CancelReservation,
+    Outcome,
+    ReserveEvse,
+    StartRemotely,
+    StopRemotely,
+    UnlockConnector,
+)
 from csms.journal import Listener
-from csms.models import Evse, RemoteRequest, Station, Token
+from csms.models import ActualSetting, Evse, RemoteRequest, Reservation, Station, Token
 from csms.remote import RemoteControl
 from tests.adapters.field_tables import problems, vector
 from tests.adapters.rows import NOON, connector, evse, location, station, transaction
@@ -49,7 +57,8 @@ class Desk:
         self.stations = Stations()
         send: Send = self.stations.send
         self.settled = Listener()
-        self.remote = RemoteControl(database, send=send, wake=self.settled.set, clock=self.now)
+        self.remote = RemoteControl(database, send=send, wake=self.settled.set, clock=self.now, poll_s=0.01)
+        self.queue = asyncio.create_task(self.remote.run())
         commands = CommandsCrud(database, self.remote, url_allowed=self.url_allowed, clock=self.now)
         self.crud = Crud({"commands": commands})
 
@@ -86,6 +95,10 @@ class Desk:
         return self._rows(select(RemoteRequest.__table__))
 
     @property
+    def reservations(self):
+        return self._rows(select(Reservation.__table__))
+
+    @property
     def tokens(self):
         return self._rows(select(Token.__table__))
 
@@ -97,13 +110,15 @@ async def desk(database):
     desk = Desk(database)
     yield desk
     await desk.sent()
+    desk.queue.cancel()
+    await asyncio.gather(desk.queue, return_exceptions=True)
     await desk.remote.stop()
 
 
 # ---- START_SESSION --------------------------------------------------------------------------------------------------
 
 
-async def test_a_start_is_accepted_at_once_and_sent_with_the_cards_own_uid(desk):  # CM-02, CM-21
+async def test_a_start_is_accepted_at_once_and_sent_with_the_cards_own_uid(desk):  # CM-02, CM-21, LO-45
     assert await desk.asks("START_SESSION", START) == "ACCEPTED"
 
     (command,) = await desk.sent()
@@ -289,10 +304,149 @@ async def test_a_removed_evse_takes_no_command(desk):  # LO-08
     assert await desk.asks("UNLOCK_CONNECTOR", UNLOCK | {"evse_uid": "CP001-3"}) == "REJECTED"
 
 
-@pytest.mark.parametrize("command", ["RESERVE_NOW", "CANCEL_RESERVATION"])
-async def test_reservations_are_not_supported_and_not_advertised(desk, command):  # CM-10
-    assert await desk.asks(command, {"response_url": URL, "reservation_id": "r1"}) == "NOT_SUPPORTED"
+# ---- reservations ---------------------------------------------------------------------------------------------------
+
+RESERVE = {
+    "response_url": URL,
+    "token": TOKEN,
+    "expiry_date": "2026-03-04T13:00:00+01:00",
+    "reservation_id": "Theirs-0123456789-0123456789",
+    "location_id": "LOC1",
+    "evse_uid": "CP001-2",
+    "authorization_reference": "ref-9",
+}
+CANCEL = {"response_url": URL, "reservation_id": RESERVE["reservation_id"].upper()}
+LATER = "2026-03-04T13:30:00Z"
+
+
+@pytest.fixture
+def reservable(desk):
+    """Its station says that it can be reserved."""
+    add(desk.database, can("Core,Reservation"))
+    return desk
+
+
+def can(features, station_id="CP001"):
+    return ActualSetting(
+        station_id=station_id, key="SupportedFeatureProfiles", value=features, readonly=True, read_at=NOON
+    )
+
+
+async def test_a_reservation_reaches_the_station_under_our_own_number(reservable):  # CM-40, CM-41, CM-44
+    unknown = RESERVE | {"token": TOKEN | {"valid": False}, "expiry_date": LATER}
+    assert await reservable.asks("RESERVE_NOW", unknown) == "ACCEPTED"
+
+    (command,) = await reservable.sent()
+    (row,) = reservable.reservations
+    assert isinstance(command, ReserveEvse)
+    assert (command.station_id, command.evse, command.id_token) == ("CP001", 2, TOKEN["uid"])
+    assert (command.reservation_id, command.expires_at) == (row.number, NOON + timedelta(minutes=90))
+    assert (row.state, row.owner_id, row.reference) == ("active", 1, RESERVE["reservation_id"].casefold())
+    assert (row.authorization_reference, reservable.tokens[0].id) == ("ref-9", row.token_id)
+    (callback,) = reservable.callbacks
+    assert (callback.request_id, callback.command) == (row.remote_request_id, "RESERVE_NOW")
+
+
+async def test_the_same_reservation_again_extends_it_where_it_is(reservable):  # CM-42
+    asked = {**RESERVE, "evse_uid": None, "expiry_date": LATER}
+    assert await reservable.asks("RESERVE_NOW", asked) == "ACCEPTED"
+    first, *_ = await reservable.sent()
+    with reservable.database.write() as connection:
+        connection.execute(update(Evse).where(Evse.evse == first.evse).values(status="reserved"))
+
+    asked |= {"reservation_id": RESERVE["reservation_id"].upper(), "expiry_date": "2026-03-04T14:00:00Z"}
+    assert await reservable.asks("RESERVE_NOW", asked) == "ACCEPTED"
+
+    _, second = await reservable.sent()
+    assert (second.reservation_id, second.evse) == (first.reservation_id, first.evse)
+    (row,) = reservable.reservations
+    assert row.expires_at == NOON + timedelta(hours=2)
+    assert len(reservable.callbacks) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "result"),
+    [
+        ({"evse_uid": "CP001-9"}, "REJECTED"),
+        ({"expiry_date": "2026-03-04T11:59:59Z"}, "REJECTED"),
+        ({"expiry_date": "9999-12-31T23:59:59Z"}, "REJECTED"),  # a start there could not be reckoned with
+        ({"token": TOKEN | {"party_id": "OTH", "country_code": "FR"}}, "REJECTED"),
+    ],
+)
+async def test_a_reservation_that_cannot_be_is_rejected(reservable, change, result):  # CM-40
+    assert await reservable.asks("RESERVE_NOW", {**RESERVE, "expiry_date": LATER} | change) == result
+    assert await reservable.sent() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"location_id": "LOC9"}, 2003),
+        ({"reservation_id": "x" * 37}, 2001),
+        ({"reservation_id": ""}, 2001),
+        ({"expiry_date": "soon"}, 2001),
+        ({"token": None}, 2001),
+        ({"response_url": "http://10.0.0.1/"}, 2001),
+    ],
+)
+async def test_a_reservation_that_cannot_be_meant_is_refused(reservable, change, code):  # CM-09, TR-35
+    with pytest.raises(Refusal) as refusal:
+        await reservable.asks("RESERVE_NOW", {**RESERVE, "expiry_date": LATER} | change)
+    assert refusal.value.status_code == code
+    assert await reservable.sent() == []
+    assert reservable.tokens == []
+
+
+async def test_without_an_evse_a_free_one_is_kept(reservable):
+    with reservable.database.write() as connection:
+        connection.execute(update(Evse).where(Evse.evse == 1).values(status="charging"))
+    body = {**RESERVE, "evse_uid": None, "expiry_date": LATER}
+    assert await reservable.asks("RESERVE_NOW", body) == "ACCEPTED"
+    assert [command.evse for command in await reservable.sent()] == [2]
+    with reservable.database.write() as connection:
+        connection.execute(update(Evse).values(status="charging"))
+    assert await reservable.asks("RESERVE_NOW", body | {"reservation_id": "another"}) == "REJECTED"
+
+
+@pytest.mark.parametrize("features", [None, "Core", "Core,SmartCharging"])
+@pytest.mark.parametrize("evse_uid", ["CP001-2", None])
+async def test_what_is_not_advertised_is_not_supported(desk, features, evse_uid):  # CM-10
+    if features is not None:
+        add(desk.database, can(features))
+    assert await desk.asks("RESERVE_NOW", {**RESERVE, "expiry_date": LATER, "evse_uid": evse_uid}) == "NOT_SUPPORTED"
     assert await desk.sent() == []
+
+
+async def test_a_partner_cancels_its_own_reservation_only(reservable):  # CM-46, XT-06
+    await reservable.asks("RESERVE_NOW", {**RESERVE, "expiry_date": LATER})
+    await reservable.sent()
+    assert await reservable.asks("CANCEL_RESERVATION", CANCEL, caller=OTHER) == "REJECTED"
+    assert await reservable.asks("CANCEL_RESERVATION", CANCEL | {"reservation_id": "other"}) == "REJECTED"
+
+    assert await reservable.asks("CANCEL_RESERVATION", CANCEL) == "ACCEPTED"
+
+    _, command = await reservable.sent()
+    (row,) = reservable.reservations
+    assert isinstance(command, CancelReservation)
+    assert (command.reservation_id, row.state) == (row.number, "cancelled")
+    assert await reservable.asks("CANCEL_RESERVATION", CANCEL) == "REJECTED"  # it is over
+
+
+async def test_a_start_names_what_the_evse_is_kept_for(reservable):
+    long = RESERVE | {"token": TOKEN | {"uid": "bdf21bce-fc97-11e8-8eb2-f2801f1b9fd1"}, "expiry_date": LATER}
+    await reservable.asks("RESERVE_NOW", long)
+    (kept,) = await reservable.sent()
+    with reservable.database.write() as connection:
+        connection.execute(update(Evse).where(Evse.evse == 2).values(status="reserved"))
+    start = {**START, "evse_uid": None, "token": long["token"]}
+
+    assert await reservable.asks("START_SESSION", start) == "ACCEPTED"
+
+    _, started = await reservable.sent()
+    assert (started.evse, started.id_token) == (
+        2,
+        kept.id_token,
+    )  # not the free one, and not under a tag it does not know
 
 
 async def test_concurrent_commands_have_receipts_of_their_own(desk):  # CM-12

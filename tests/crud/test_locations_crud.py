@@ -1,14 +1,18 @@
+import base64
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
 
 from crud import Crud
+from crud.caller import Refusal
 from crud.locations import LocationsCrud
 from csms.models import Evse, Location, Station
 from tests.adapters.field_tables import problems
 from tests.adapters.rows import NOON, connector, evse, location, station
 from tests.crud.network import ALL, OTHER, add, asked_by, site
+
+TOO_FAR = base64.urlsafe_b64encode(b'["2026-03-04T12:00:00Z",9223372036854775808]').decode()
 
 
 def many(database, count, **changes):
@@ -41,6 +45,31 @@ async def test_pages_follow_each_other_in_the_order_of_creation(database):  # PG
             offset += 10
 
     assert seen == [f"Loc{number:02}" for number in range(1, 26)]
+
+
+async def test_our_next_links_go_on_behind_the_last_object_whatever_moved_before_it(database):  # PG-18, PG-11
+    many(database, 25)
+    twins = {"created_at": NOON + timedelta(minutes=10)}  # as old as the tenth: the id decides
+    add(database, location(id=30, location_id="Twin", location_key="twin", last_updated=NOON, **twins))
+    crud = LocationsCrud(database)
+    seen, filters = [], ALL | {"limit": 10}
+
+    with asked_by():
+        while True:
+            page, total, last = await crud.list(filters)
+            seen.append([each.dict()["id"] for each in page])
+            assert (total, last) == (26, "following" not in filters)
+            if last:
+                break
+            again = {name: value for name, value in filters.items() if name != "following"}
+            assert [each.dict()["id"] for each in (await crud.list(again))[0]] == seen[-1]
+            filters = ALL | {"limit": 10, "offset": 10**9, "after": filters["following"]}  # the offset counts no more
+        for nonsense in ("x", "W10", "WzEsMl0", "WyJ5ZXN0ZXJkYXkiLDFd", "é", TOO_FAR):
+            with pytest.raises(Refusal, match="after"):
+                await crud.list(ALL | {"after": nonsense})
+
+    everything = [f"Loc{number:02}" for number in range(1, 26)]
+    assert [id for page in seen for id in page] == [*everything[:10], "Twin", *everything[10:]]
 
 
 async def test_beyond_the_end_is_an_empty_last_page(database):  # PG-03
@@ -170,3 +199,32 @@ async def test_every_partner_sees_the_locations(database):
     site(database)
     with asked_by(OTHER):
         assert (await LocationsCrud(database).list(ALL))[1] == 1
+
+
+async def test_a_full_pull_holds_all_that_is_valid_and_what_is_gone_as_removed(database):  # LO-05, LO-08, LO-09
+    site(database)
+    add(
+        database,
+        location(id=2, location_id="LOC2", location_key="loc2"),  # nothing stands there (yet)
+        location(id=3, location_id="LOC3", location_key="loc3"),
+        evse(3, location=3, removed=True),
+        connector(3, id=3),
+    )
+    with asked_by():
+        listed, total, _ = await LocationsCrud(database).list(ALL)
+
+    told = {each.dict()["id"]: [each["status"] for each in each.dict().get("evses", [])] for each in listed}
+    assert told == {"LOC1": ["AVAILABLE", "AVAILABLE"], "LOC2": [], "LOC3": ["REMOVED"]}
+    assert total == 3
+
+
+async def test_a_private_site_is_nobodys(database):  # LO-29
+    site(database)
+    add(database, location(id=2, location_id="HOME", location_key="home", publish=False, roaming=False))
+    crud = LocationsCrud(database)
+
+    with asked_by():
+        assert [each.dict()["id"] for each in (await crud.list(ALL))[0]] == ["LOC1"]
+        assert await crud.get("HOME") is None
+        with database.read() as connection:
+            assert crud.current(connection, 2) is None  # nor is it pushed

@@ -11,13 +11,12 @@ from crud.partners import (
     AlreadyRegistered,
     Partners,
     PartnerState,
-    SealBroken,
     Terms,
     UnknownPartner,
-    Vault,
     new_token,
 )
 from csms.database import Database
+from csms.sealing import SealBroken, Vault
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 US = ("BE", "BEC")

@@ -113,23 +113,22 @@ class Story:
                         )
                     )
 
-    def tariff(self, elements: list[dict[str, Any]] | None = None) -> None:
+    def tariff(self, elements: list[dict[str, Any]] | None = None, *, id: str = "standard-ac", **changes: Any) -> None:
+        tariff = {
+            "country_code": "BE",
+            "party_id": "BEC",
+            "tariff_id": id,
+            "tariff_key": id.casefold(),
+            "version": 1,
+            "current": True,
+            "currency": "EUR",
+            "elements": elements
+            or [{"price_components": [{"type": "ENERGY", "price": "0.25", "vat": "20.0", "step_size": 1}]}],
+            "created_at": NOON,
+            "last_updated": NOON,
+        }
         with self.database.write() as connection:
-            connection.execute(
-                insert(Tariff).values(
-                    country_code="BE",
-                    party_id="BEC",
-                    tariff_id="standard-ac",
-                    tariff_key="standard-ac",
-                    version=1,
-                    current=True,
-                    currency="EUR",
-                    elements=elements
-                    or [{"price_components": [{"type": "ENERGY", "price": "0.25", "vat": "20.0", "step_size": 1}]}],
-                    created_at=NOON,
-                    last_updated=NOON,
-                )
-            )
+            connection.execute(insert(Tariff).values(**tariff | changes))
 
     def card(self, uid: str = "04A1B2C3D4", **changes: Any) -> None:
         record = TokenRecord(

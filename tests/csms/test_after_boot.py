@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import update
+import pytest
+from sqlalchemy import select, update
 
-from csms import stations
+from csms import configuration, stations
 from csms.after_boot import AfterBoot
 from csms.bus import ConnectionOpened
 from csms.commands import (
@@ -22,18 +24,22 @@ from csms.commands import (
 )
 from csms.database import Database
 from csms.events import RegistrationStatus
-from csms.models import Station
+from csms.models import Alert, DesiredSetting, Station
 from tests.csms.core_story import NOON, told
 
 ACCEPTED = RegistrationStatus.ACCEPTED
 
 
 class Charger:
-    """What it has as settings, and what it was sent."""
+    """What it has as settings, what it does with a change, and what it was sent."""
 
     def __init__(self, **settings: str) -> None:
         self.settings = settings
         self.readonly: Sequence[str] = ()
+        self.says = Outcome.ACCEPTED
+        self.keeps = True
+        self.tells_all = True
+        self.most_keys = 1000
         self.sent: list[Any] = []
         self.busy = self.most = 0
 
@@ -44,16 +50,23 @@ class Charger:
         self.busy -= 1
         self.sent.append(command)
         if isinstance(command, GetConfiguration):
+            assert len(command.keys) <= self.most_keys
             known = [
-                ConfigurationSetting(key=key, value=self.settings[key], readonly=key in self.readonly)
-                for key in command.keys
-                if key in self.settings
+                ConfigurationSetting(key=key, value=value, readonly=key in self.readonly)
+                for key, value in self.settings.items()
+                if key in command.keys or (not command.keys and self.tells_all)
             ]
-            return ConfigurationAnswer(outcome=Outcome.ACCEPTED, settings=tuple(known))
-        return Answer(outcome=Outcome.ACCEPTED)
+            unknown = tuple(key for key in command.keys if key not in self.settings)
+            return ConfigurationAnswer(outcome=Outcome.ACCEPTED, settings=tuple(known), unknown=unknown)
+        if isinstance(command, ChangeConfiguration) and self.keeps and self.says is Outcome.ACCEPTED:
+            self.settings[command.key] = command.value
+        return Answer(outcome=self.says)
 
     def changed(self) -> dict[str, str]:
         return {command.key: command.value for command in self.sent if isinstance(command, ChangeConfiguration)}
+
+    def asked(self) -> list[tuple[str, ...]]:
+        return [command.keys for command in self.sent if isinstance(command, GetConfiguration)]
 
 
 def opened(station_id: str) -> ConnectionOpened:
@@ -97,24 +110,136 @@ async def test_a_station_that_sends_no_boot_is_asked_for_it(database: Database) 
         assert (command.station_id, command.kind) == ("CP1", TriggerKind.BOOT)
 
 
-async def test_intervals_that_differ_are_set_and_others_left_alone(database: Database) -> None:  # B08, T7
+async def followed(follow: AfterBoot, charger: Charger, station_id: str = "CP1") -> None:
+    """A Boot, and all that follows it."""
+    charger.sent.clear()
+    follow.booted(station_id, ACCEPTED)
+    await sent(charger, 1)
+    quiet = 0
+    async with asyncio.timeout(10):
+        while quiet < 15:
+            before = len(charger.sent)
+            await asyncio.sleep(0.01)
+            quiet = quiet + 1 if len(charger.sent) == before else 0
+
+
+def wishes(database: Database) -> dict[str, tuple[str, str, int]]:
+    with database.read() as connection:
+        rows = connection.execute(select(DesiredSetting.__table__)).all()
+    return {row.key: (row.value, row.state, row.tries) for row in rows}
+
+
+async def test_intervals_that_differ_are_set_read_back_and_others_left_alone(database: Database) -> None:  # B08, T7
     provision(database, "CP1", "CP2")
     with database.write() as connection:
         connection.execute(update(Station).values(heartbeat_interval_s=240))
-    charger = Charger(HeartbeatInterval="14400", WebSocketPingInterval="0")
+    charger = Charger(HeartbeatInterval="14400", WebSocketPingInterval="0", Colour="red")
     async with following(database, charger, boot_within_s=30.0) as follow:
         follow.opened(opened("CP1"))
-        follow.booted("CP1", ACCEPTED)
-        await sent(charger, 3)
+        await followed(follow, charger)
         assert charger.changed() == {"HeartbeatInterval": "240", "WebSocketPingInterval": "60"}
-        charger.settings, charger.sent = {"HeartbeatInterval": " 240"}, []
-        follow.booted("CP1", ACCEPTED)
-        await sent(charger, 1)
+        assert charger.asked() == [(), ("HeartbeatInterval", "WebSocketPingInterval")]
+        assert wishes(database) == {"HeartbeatInterval": ("240", "set", 0), "WebSocketPingInterval": ("60", "set", 0)}
+        charger.settings["HeartbeatInterval"] = " 240"
+        await followed(follow, charger)
+        assert (charger.changed(), charger.asked()) == ({}, [("HeartbeatInterval", "WebSocketPingInterval")])
         charger.settings, charger.readonly = {"HeartbeatInterval": "60"}, ["HeartbeatInterval"]
-        follow.booted("CP2", ACCEPTED)
-        await sent(charger, 2)
-        await asyncio.sleep(0.02)
+        await followed(follow, charger, "CP2")
         assert charger.changed() == {}
+
+
+async def test_settings_are_read_whole_once_a_day_and_told_where_they_drifted(database: Database) -> None:  # C09
+    provision(database, "CP1")
+    now = NOON
+    charger = Charger(HeartbeatInterval="300", MaxCurrent="32", AuthorizationKey="hunter2")
+    async with following(database, charger, clock=lambda: now) as follow:
+        await followed(follow, charger)
+        assert charger.asked() == [()]
+        with database.write() as connection:
+            rows = {row.key: row.value for row in configuration.settings(connection, "CP1")}
+            assert rows == {"HeartbeatInterval": "300", "MaxCurrent": "32", "AuthorizationKey": None}
+            configuration.wish(connection, "CP1", "MaxCurrent", "16", wished_by="cli:eve", now=now)
+            [drift] = configuration.drift(connection, "CP1")
+            assert (drift.key, drift.desired, drift.actual, drift.state) == ("MaxCurrent", "16", "32", "open")
+        now += timedelta(hours=23)
+        await followed(follow, charger)
+        assert charger.asked()[0] == ("HeartbeatInterval", "WebSocketPingInterval", "MaxCurrent")
+        assert charger.changed() == {"MaxCurrent": "16"}  # it was away when the wish was made
+        with database.read() as connection:
+            assert configuration.drift(connection) == []
+        now += timedelta(hours=2)
+        await followed(follow, charger)
+        assert charger.asked()[0] == ()
+
+
+async def test_a_setting_that_is_accepted_twice_and_never_kept_is_left_alone(database: Database) -> None:  # Q03
+    provision(database, "CP1")
+    charger = Charger(HeartbeatInterval="60")
+    charger.keeps = False
+    changes = []
+    async with following(database, charger) as follow:
+        for _ in range(5):
+            await followed(follow, charger)
+            changes.append(charger.changed())
+    assert changes == [{"HeartbeatInterval": "300"}] * 2 + [{}] * 3
+    assert wishes(database) == {"HeartbeatInterval": ("300", "ignored", 2)}
+    with database.read() as connection:
+        [alert] = connection.execute(select(Alert.__table__)).all()  # one, and no more
+    assert (alert.kind, alert.station_id) == ("setting_ignored", "CP1")
+
+
+@pytest.mark.parametrize(
+    ("says", "state"),
+    [(Outcome.REJECTED, "refused"), (Outcome.NOT_SUPPORTED, "unsupported"), (Outcome.TIMEOUT, "open")],
+)
+async def test_a_station_that_decided_is_not_asked_again(database: Database, says: Outcome, state: str) -> None:  # Q03
+    provision(database, "CP1")
+    charger = Charger(HeartbeatInterval="60")
+    charger.says = says
+    async with following(database, charger) as follow:
+        await followed(follow, charger)
+        assert wishes(database) == {"HeartbeatInterval": ("300", state, 0)}
+        await followed(follow, charger)
+        assert bool(charger.changed()) is (state == "open")
+
+
+@pytest.mark.parametrize(("before", "after"), {"5": "60", "900": "60", "0": "60", "30": "30", "45": "45"}.items())
+async def test_the_sampling_interval_is_set_after_the_first_boot_only(  # C06
+    database: Database, before: str, after: str
+) -> None:
+    provision(database, "CP1")
+    charger = Charger(MeterValueSampleInterval=before)
+    async with following(database, charger) as follow:
+        await followed(follow, charger)
+        assert charger.settings["MeterValueSampleInterval"] == after
+
+
+async def test_a_sampling_interval_that_we_met_with_is_its_operators_business(database: Database) -> None:  # C06
+    provision(database, "CP1")
+    charger = Charger(MeterValueSampleInterval="45")
+    async with following(database, charger) as follow:
+        await followed(follow, charger)
+        charger.settings["MeterValueSampleInterval"] = "900"
+        await followed(follow, charger)
+        assert charger.changed() == {}
+
+
+async def test_a_station_that_tells_nothing_of_itself_is_asked_by_name_as_it_can(database: Database) -> None:  # C09
+    provision(database, "CP1")
+    charger = Charger(GetConfigurationMaxKeys="1", HeartbeatInterval="60")
+    async with following(database, charger) as follow:
+        await followed(follow, charger)  # from now on it is known that it takes one key at once
+        charger.most_keys = 1
+        charger.settings["HeartbeatInterval"] = "61"
+        await followed(follow, charger)
+        assert charger.asked() == [("HeartbeatInterval",), ("WebSocketPingInterval",), ("HeartbeatInterval",)]
+    provision(database, "CP2")
+    silent = Charger(HeartbeatInterval="60")
+    silent.tells_all = False
+    async with following(database, silent) as follow:
+        await followed(follow, silent, "CP2")
+        assert silent.asked()[:2] == [(), ("HeartbeatInterval", "WebSocketPingInterval")]
+        assert silent.changed() == {"HeartbeatInterval": "300"}
 
 
 async def test_a_station_that_must_wait_is_asked_nothing(database: Database) -> None:  # T1

@@ -94,7 +94,7 @@ async def test_no_text_is_too_strange_to_be_answered_and_logged(database: Databa
 # ---- the five answers (C04, D08) ------------------------------------------------------------------------------------
 
 
-async def test_accepted_tells_group_and_expiry(database: Database) -> None:  # C04, D08
+async def test_accepted_tells_group_and_expiry(database: Database) -> None:  # C04, D08, TK-09
     async with told(database) as story:
         story.site("CP1")
         until = NOON + timedelta(days=30)

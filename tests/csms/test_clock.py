@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from csms.clock import SKEW_LIMIT, Gap, Judged, Rule, end_not_before, judge, read, skew_s
+from csms.clock import SKEW_LIMIT, Gap, Judged, Rule, _unusual, _usual, end_not_before, judge, read, skew_s
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LAST_FRAME = NOW - timedelta(hours=6)
@@ -87,6 +87,15 @@ def test_any_time_that_python_writes_is_read_as_the_same_moment(moment: datetime
 
 
 @PATIENT
+@given(
+    st.from_regex(r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.,]\d{1,9})?(Z|[+-]\d\d:\d\d(:\d\d)?)?\Z")
+    | st.text(alphabet="0123456789-+:.,TtZz ", max_size=32)
+)
+def test_the_short_way_reads_nothing_that_the_long_one_reads_otherwise(text: str) -> None:
+    short = _usual(text)
+    assert short is None or short == _unusual(text)
+
+
 @given(st.text(alphabet="0123456789-+:.,TtZz /ae", max_size=40) | st.text(max_size=30))
 def test_no_text_breaks_the_reader(text: str) -> None:
     found = read(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from csms import stations
 from csms.bus import Admission
@@ -298,8 +298,13 @@ MISTAKES: list[tuple[tuple[str | int, ...], Any, str]] = [
     ((*LOCATION, "address"), "", "locations[0].address: is empty"),
     ((*LOCATION, "postal_code"), 9000, "locations[0].postal_code: must be text, write it in quotes"),
     ((*LOCATION, "colour"), "red", "locations[0].colour: is not known here"),
+    ((*LOCATION, "²"), 4, "locations[0].²: is not known here"),  # a digit, and no number
     ((*LOCATION, "time_zone"), "Europe", "locations[0].time_zone: 'Europe' is no IANA time zone"),
     ((*LOCATION, "time_zone"), "../etc/passwd", "locations[0].time_zone: '../etc/passwd' is no IANA time zone"),
+    ((*LOCATION, "address"), "x" * 256, "locations[0].address: "),
+    ((*LOCATION, "state"), "x" * 46, "locations[0].state: "),
+    ((*LOCATION, "roaming"), 1, "locations[0].roaming: "),
+    ((*LOCATION, "charging_when_closed"), "no", "locations[0].charging_when_closed: "),
     ((*LOCATION, "country"), "BE", "locations[0].country: must be a country of three capital letters"),
     (
         (*LOCATION, "coordinates", "latitude"),
@@ -320,6 +325,16 @@ MISTAKES: list[tuple[tuple[str | int, ...], Any, str]] = [
         [{"uid": "A"}],
         "locations[0].publish_allowed_to[0].type: is needed beside uid",
     ),
+    (
+        (*LOCATION, "publish_allowed_to"),
+        [{"issuer": "A"}],
+        "locations[0].publish_allowed_to[0]: needs uid, visual_number",
+    ),
+    (
+        (*LOCATION, "publish_allowed_to"),
+        [{"visual_number": "A"}],
+        "locations[0].publish_allowed_to[0].issuer: is needed beside visual_number",
+    ),
     ((*LOCATION, "party"), {"country_code": "NL", "party_id": "XYZ"}, "locations[0].party: NL-XYZ is neither"),
     (
         (*LOCATION, "opening_times"),
@@ -334,6 +349,27 @@ MISTAKES: list[tuple[tuple[str | int, ...], Any, str]] = [
         },
         "locations[0].opening_times.regular_hours[0].period_end: must be later than period_begin",
     ),
+    *(
+        (
+            (*LOCATION, "opening_times"),
+            {
+                "twentyfourseven": False,
+                "regular_hours": [{"weekday": 1, "period_begin": "08:00", "period_end": "18:00"} | odd],
+            },
+            f"locations[0].opening_times.regular_hours[0].{name}: ",
+        )
+        for name, odd in (
+            ("weekday", {"weekday": 0}),
+            ("weekday", {"weekday": 8}),
+            ("period_end", {"period_end": "24:00"}),
+            ("period_begin", {"period_begin": "8:00"}),
+            ("period_begin", {"period_begin": "08:00:00"}),
+        )
+    ),
+    ((*EVSE, "physical_reference"), 7, "locations[0].stations[0].evses[0].physical_reference: must be text"),
+    ((*EVSE, "physical_reference"), "x" * 17, "locations[0].stations[0].evses[0].physical_reference: "),
+    ((*EVSE, "floor_level"), -1, "locations[0].stations[0].evses[0].floor_level: must be text"),
+    ((*EVSE, "floor_level"), "-1.50", "locations[0].stations[0].evses[0].floor_level: "),
     ((*LOCATION, "stations", 0, "id"), "CP 1", "locations[0].stations[0].id: must be usable in a URL"),
     ((*LOCATION, "stations", 0, "password"), 123456, "locations[0].stations[0].password: must be text of 1 to 255"),
     (
@@ -362,6 +398,12 @@ MISTAKES: list[tuple[tuple[str | int, ...], Any, str]] = [
     ),
     ((*PRICE, "price"), "0,25", "tariffs[0].elements[0].price_components[0].price: must be a decimal number"),
     ((*PRICE, "price"), "-1", "tariffs[0].elements[0].price_components[0].price: must be a decimal number"),
+    (
+        ("tariffs", 0, "tariff_alt_text"),
+        [{"language": "en", "text": "for less than 3 < 5 <b>euro</b>"}],
+        "tariffs[0].tariff_alt_text[0].text: must be plain text",
+    ),
+    (("tariffs", 0, "tariff_alt_text"), [{"language": "EN", "text": "x"}], "tariffs[0].tariff_alt_text[0].language"),
     ((*PRICE, "type"), "POWER", "tariffs[0].elements[0].price_components[0].type: 'POWER' is none of ENERGY, FLAT"),
     ((*PRICE, "step_size"), 0, "tariffs[0].elements[0].price_components[0].step_size: "),
     (("tokens", 0, "uid"), "\u200b", "tokens[0].uid: must be printable ASCII"),
@@ -377,13 +419,13 @@ MISTAKES: list[tuple[tuple[str | int, ...], Any, str]] = [
 )
 def test_a_mistake_is_named_by_its_place(
     document: dict[str, Any], path: tuple[str | int, ...], value: Any, problem: str
-) -> None:
+) -> None:  # LO-22 to LO-24, LO-27, LO-46, LO-71, LO-72, TY-14
     *above, last = path
     target: Any = document
     for step in above:
         target = target[step]
     target[last] = value
-    found = problems(document, default_party=DEFAULT, tariffs=set())
+    found = problems(document, default_party=DEFAULT, tariffs={})
     assert any(line.startswith(problem) for line in found), found
 
 
@@ -391,13 +433,67 @@ def test_a_mistake_is_named_by_its_place(
 def test_what_is_required_may_not_be_missing(document: dict[str, Any], path: tuple[Any, ...]) -> None:
     list_, number, name = path
     del document[list_][number][name]
-    assert problems(document, default_party=DEFAULT, tariffs=set()) == [f"{list_}[{number}].{name}: is missing"]
+    assert problems(document, default_party=DEFAULT, tariffs={}) == [f"{list_}[{number}].{name}: is missing"]
 
 
 def test_a_tariff_imported_earlier_may_be_named(database: Database, document: dict[str, Any]) -> None:
     apply(database, document)
     del document["tariffs"]
     assert apply(database, document, LATER) == ()
+
+
+SUMMER = {"end_date_time": "2026-09-01T00:00:00Z"}
+AUTUMN = {"start_date_time": "2026-09-01T00:00:00Z"}
+NOBODY = "locations[0].stations[0].evses[0].connectors[0].tariff_ids[1]: nobody would pay by second while first"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mistake"),
+    [
+        ({}, {}, NOBODY),
+        ({"type": None}, {}, NOBODY),
+        ({}, {"type": "AD_HOC_PAYMENT"}, None),
+        ({"partners": ["TNM"]}, {}, None),
+        ({"partners": ["TNM", "Other"]}, {"partners": ["tnm"]}, NOBODY),
+        ({}, {"partners": ["TNM"]}, NOBODY),
+        (SUMMER, AUTUMN, None),
+        (SUMMER, {**AUTUMN, "start_date_time": "2026-08-31T23:59:59Z"}, NOBODY),
+        (AUTUMN, {}, NOBODY),
+        ({**AUTUMN, **SUMMER}, {}, "tariffs[1].end_date_time: must be later than start_date_time"),
+    ],
+)
+def test_a_connector_has_one_tariff_at_a_time_for_a_kind_of_session(
+    document: dict[str, Any], first: dict[str, Any], second: dict[str, Any], mistake: str | None
+) -> None:  # LO-49
+    known = document["tariffs"][0]
+    for name, words in (("first", first), ("second", second)):
+        given = {**known, "id": name, **words}
+        document["tariffs"].append({key: value for key, value in given.items() if value is not None})
+    plug(document)["tariff_ids"] = ["First", "second"]
+    found = problems(document, default_party=DEFAULT, tariffs={})
+    if mistake is None:
+        assert found == []
+    else:
+        assert any(line.startswith(mistake.replace("first", "First")) for line in found), found
+
+
+def test_a_rival_may_have_been_imported_earlier(database: Database, document: dict[str, Any]) -> None:  # LO-49
+    apply(database, document)
+    document["tariffs"] = [{**document["tariffs"][0], "id": "second"}]
+    plug(document)["tariff_ids"] = ["standard-ac", "second"]
+    (line,) = refused(database, document)
+    assert "nobody would pay by second while standard-ac before it is in force" in line
+
+
+def test_who_offers_preferences_has_a_tariff_for_them(document: dict[str, Any]) -> None:  # LO-50
+    document["locations"][0]["stations"][0]["evses"][0]["capabilities"] = ["CHARGING_PREFERENCES_CAPABLE"]
+    (line,) = problems(document, default_party=DEFAULT, tariffs={})
+    assert line.startswith(
+        "locations[0].stations[0].evses[0].connectors[0].tariff_ids: CHARGING_PREFERENCES_CAPABLE needs"
+    )
+    document["tariffs"].append({**document["tariffs"][0], "id": "green", "type": "PROFILE_GREEN"})
+    plug(document)["tariff_ids"].append("green")
+    assert problems(document, default_party=DEFAULT, tariffs={}) == []
 
 
 def test_a_mistake_does_not_hide_what_is_of_the_wrong_shape() -> None:
@@ -411,13 +507,15 @@ def test_a_mistake_does_not_hide_what_is_of_the_wrong_shape() -> None:
             [[]],
             [{"stations": 5}],
             [{"stations": [{"evses": [{"connectors": 1}]}]}],
+            [{"id": "x", "partners": [{}], "type": {}, "start_date_time": 5, "end_date_time": []}],
+            [{"stations": [{"evses": [{"connectors": [{"tariff_ids": [{}, "x"]}], "capabilities": {}}]}]}],
         ):
-            assert problems({name: shape}, default_party=DEFAULT, tariffs=set()) != []
+            assert problems({name: shape}, default_party=DEFAULT, tariffs={}) != []
 
 
 def test_a_password_is_never_repeated_in_a_problem(document: dict[str, Any]) -> None:
     document["locations"][0]["stations"][0]["password"] = ["hunter2"]
-    assert not any("hunter2" in line for line in problems(document, default_party=DEFAULT, tariffs=set()))
+    assert not any("hunter2" in line for line in problems(document, default_party=DEFAULT, tariffs={}))
 
 
 # ---- YAML -----------------------------------------------------------------------------------------------------------
@@ -458,3 +556,32 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(text: str, problem: str) -
         read(text)
     [line] = caught.value.problems
     assert line.startswith(problem)
+
+
+def test_the_uid_of_an_evse_is_the_files_and_never_a_serial_number(
+    database: Database, document: dict[str, Any]
+) -> None:
+    """LO-41: the box may be exchanged, the place keeps its name."""
+    apply(database, document)
+    with database.write() as connection:
+        connection.execute(update(Station).values(vendor="Acme", model="X", serial_number="SN-1"))
+    apply(database, document, LATER)
+    assert [row.uid for row in rows(database, Evse)] == ["CP001-1", "CP001-2"]
+
+
+def test_a_place_without_postal_code_is_told_without_one(database: Database, document: dict[str, Any]) -> None:  # LO-22
+    apply(database, document)
+    assert rows(database, Location)[0].postal_code == "9000"
+    del document["locations"][0]["postal_code"]
+    assert ("location", "LOC1", "changed") in told(apply(database, document, LATER))
+    assert rows(database, Location)[0].postal_code is None
+
+
+def test_a_private_site_is_no_longer_roaming_and_its_sites_time_rises(
+    database: Database, document: dict[str, Any]
+) -> None:  # LO-29
+    apply(database, document)
+    document["locations"][0]["roaming"] = False
+    assert ("location", "LOC1", "changed") in told(apply(database, document, LATER))
+    (site,) = rows(database, Location)
+    assert (site.roaming, site.last_updated) == (False, LATER)

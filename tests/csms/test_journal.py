@@ -224,6 +224,25 @@ async def test_a_running_subscriber_is_woken_by_the_writer(database: Database) -
         await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_a_subscriber_is_not_woken_for_what_it_does_not_read() -> None:
+    wake = Wake()
+    with wake.listening([FactType.TRANSACTION_ENDED]) as few, wake.listening() as all_:
+        wake({FactType.EVSE_STATUS})
+        assert all_.woken
+        assert not few.woken
+        wake({FactType.EVSE_STATUS, FactType.TRANSACTION_ENDED})
+        assert few.woken
+
+
+def test_what_a_subscriber_does_not_read_is_passed_at_once(database: Database) -> None:
+    tell(database, *(str(n) for n in range(25)))
+    seen = Seen()
+    subscriber = reader(database, seen, types=[FactType.TRANSACTION_ENDED], batch=10)
+    assert subscriber.catch_up() == 0
+    with database.read() as connection:
+        assert behind(connection) == {"reader": 0}
+
+
 async def test_a_running_subscriber_polls_for_what_others_wrote(database: Database) -> None:
     told: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()

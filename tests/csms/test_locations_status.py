@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from csms import meanings
+from csms.availability import AVAILABILITY, Availability
 from csms.database import Database
 from csms.events import ConnectorStatus
-from csms.locations import AVAILABILITY, Availability, availability
+from csms.locations import availability
 from csms.models import Evse, JournalEntry, Location, Station
 from tests.csms.core_story import NOON, Story, told
 
@@ -46,7 +48,8 @@ async def test_every_state_is_kept_with_its_errors(database: Database, status: C
         assert (row.status, row.error_code, row.vendor_error_code) == (status.value, "GroundFailure", "E-17")
         assert row.status_at == NOON
         (fact,) = story.rows(JournalEntry)
-        assert (fact.type, fact.subject, fact.data) == ("evse_status", str(row.id), {"status": status.value})
+        told_at = {"at": NOON.isoformat(), "received_at": NOON.isoformat(), "claimed_at": NOON.isoformat()}
+        assert (fact.type, fact.subject, fact.data) == ("evse_status", str(row.id), {"status": status.value, **told_at})
 
 
 async def test_a_status_that_comes_late_does_not_go_back_in_time(database: Database) -> None:  # C03
@@ -56,6 +59,9 @@ async def test_a_status_that_comes_late_does_not_go_back_in_time(database: Datab
         await story.status(CHARGING, at=NOON + timedelta(minutes=1))
         await story.status(PREPARING, at=NOON)
         assert (evse(story).status, evse(story).status_at) == ("charging", NOON + timedelta(minutes=1))
+        late = story.rows(JournalEntry)[-1]
+        assert (late.data["status"], late.data["at"]) == ("preparing", NOON.isoformat())
+        assert late.data["then"] == {"status": "charging", "at": (NOON + timedelta(minutes=1)).isoformat()}
 
 
 async def test_a_clock_that_is_set_back_does_not_silence_its_station(database: Database) -> None:  # C03, F01
@@ -118,3 +124,30 @@ async def test_a_station_tells_only_of_its_own_evses(database: Database) -> None
         story.site("CP1", "CP2", evses=1)
         await asyncio.gather(story.status(CHARGING, station_id="CP1"), story.status(AVAILABLE, station_id="CP2"))
         assert {row.station_id: row.status for row in story.rows(Evse)} == {"CP1": "charging", "CP2": "available"}
+
+
+async def test_what_the_operator_makes_of_a_state_is_told_of_the_evses_it_changes(database: Database) -> None:  # LO-61
+    occupied = {PREPARING: Availability.OCCUPIED}
+    async with told(database) as story:
+        story.site("CP1")
+        await story.status(PREPARING)
+        before, facts = evse(story).last_updated, len(story.rows(JournalEntry))
+        at = NOON + timedelta(hours=1)
+
+        def keep(meant: Any) -> int:
+            with database.write() as connection:
+                return meanings.keep(connection, meant, at)
+
+        assert keep({}) == 0
+        assert evse(story).last_updated == before
+        assert keep(occupied) == 1
+        assert (evse(story).last_updated, site(story).last_updated) == (at, at)
+        assert len(story.rows(JournalEntry)) == facts + 1
+        assert keep(occupied) == 0  # a restart
+        assert keep({}) == 1
+        assert len(story.rows(JournalEntry)) == facts + 2
+
+
+def test_states_keep_their_meaning_unless_the_operator_says_otherwise() -> None:  # LO-61
+    told_ = meanings.meanings({PREPARING: Availability.OCCUPIED})
+    assert {status for status in ConnectorStatus if told_[status] is not AVAILABILITY[status]} == {PREPARING}

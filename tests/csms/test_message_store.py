@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import func, select
 
+from csms import message_store
 from csms.bus import LoggedFrame
 from csms.database import Database
-from csms.message_store import Exchange, delete_older, paired, write
+from csms.message_store import Exchange, Wanted, delete_older, exchange_of, following, page, write
 from csms.models import Message
 
-NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)  # ids are of the time of writing
 
 
 def frame(after_ms: float, direction: str, type_: str, id_: str, action: str = "Heartbeat", **more: Any) -> LoggedFrame:
@@ -35,7 +37,7 @@ def store(database: Database, *frames: LoggedFrame) -> None:
 
 def exchanges(database: Database, **asked: Any) -> Sequence[Exchange]:
     with database.log_engine.connect() as connection:
-        return paired(connection, **asked)
+        return page(connection, Wanted(**asked)).exchanges
 
 
 def said(found: Sequence[Exchange]) -> list[tuple[str, str | None, str]]:
@@ -124,12 +126,83 @@ def test_exchanges_are_found_by_station_action_and_time(database: Database) -> N
     assert exchanges(database, action="%") == []
 
 
+def test_exchanges_are_found_by_message_id_direction_text_and_error(database: Database) -> None:  # P12
+    store(
+        database,
+        frame(0, "in", "call", "1", "Heartbeat"),
+        frame(1, "out", "result", "1", "Heartbeat"),
+        frame(2, "out", "call", "2", "Reset"),
+        frame(3, "in", "error", "2", "Reset", result="rejected"),
+        frame(4, "in", "call", "3", "StatusNotification", result="malformed"),
+        frame(5, "out", "error", "3", "StatusNotification", result="rejected"),
+        frame(6, "in", "call", "4", "Heartbeat"),
+        frame(7, "in", "unreadable", "", "", result="refused", station="CP2"),
+    )
+
+    def ids(**asked: Any) -> list[str]:
+        return [exchange.first.message_id for exchange in exchanges(database, **asked)]
+
+    assert ids(message_id="2") == ["2"]
+    assert ids(message_id="2", station="CP9") == []
+    assert ids(message_id="2", action="heartbeat") == []
+    assert ids(errors=True) == ["2", "3", ""]
+    assert ids(errors=True, station="CP1") == ["2", "3"]
+    assert ids(errors=True, direction="out") == ["2"]
+    assert ids(errors=True, action="reset") == ["2"]
+    assert ids(direction="out") == ids(direction="out", station="CP1") == ["2"]
+    assert ids(direction="in") == ["1", "3", "4", ""]
+    assert ids(text="[2, ") == ["2"]
+    assert ids(text="in error") == ["2"]  # in the answer
+    assert ids(until=NOW + timedelta(milliseconds=2)) == ["1", "2"]
+    assert all(e.answer is not None for e in exchanges(database, message_id="3"))
+
+
+def test_pages_follow_each_other_without_loss_or_double(database: Database) -> None:
+    store(database, *[frame(n, *("in call" if n % 2 == 0 else "out result").split(), str(n // 2)) for n in range(40)])
+    store(database, *[frame(50, "out", "error", str(n), result="rejected") for n in range(0, 20, 3)])
+    for asked in ({}, {"errors": True}, {"station": "CP1"}, {"message_id": "3"}, {"text": "result"}):
+        with database.log_engine.connect() as connection:
+            whole = page(connection, Wanted(**asked)).exchanges
+            found: list[Exchange] = []
+            before = None
+            while True:
+                part = page(connection, Wanted(**asked), before=before, limit=3)
+                found = [*part.exchanges, *found]
+                before = part.more_before
+                if before is None:
+                    break
+        assert [e.first.id for e in found] == [e.first.id for e in whole]
+
+
+def test_a_page_looks_at_so_many_rows_and_says_where_to_go_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(message_store, "SCANNED_AT_MOST", 100)
+    monkeypatch.setattr(message_store, "AT_ONCE", 50)
+    store(database, *[frame(n, "in", "call", f"m{n}") for n in range(200)])
+    with database.log_engine.connect() as connection:
+        first = page(connection, Wanted(text="[m3,"), limit=10)
+        assert (list(first.exchanges), first.more_before is not None) == ([], True)
+        second = page(connection, Wanted(text="[m3,"), limit=10, before=first.more_before)
+    assert [e.first.message_id for e in second.exchanges] == ["m3"]
+
+
 def test_the_last_ones_or_those_after_an_id(database: Database) -> None:
     store(database, *[frame(n, "in", "call", str(n)) for n in range(10)])
-    last = exchanges(database, limit=3)
+    with database.log_engine.connect() as connection:
+        last = page(connection, Wanted(), limit=3).exchanges
+        next_ = following(connection, Wanted(), after=last[0].first.id, limit=1)
     assert [e.first.message_id for e in last] == ["7", "8", "9"]
-    following = exchanges(database, after_id=last[0].first.id, limit=1)
-    assert [e.first.message_id for e in following] == ["8"]
+    assert [e.first.message_id for e in next_] == ["8"]
+
+
+def test_an_exchange_is_found_by_each_of_its_frames(database: Database) -> None:
+    store(database, frame(0, "in", "call", "1"), frame(1, "out", "result", "1"), frame(2, "in", "call", "1"))
+    with database.log_engine.connect() as connection:
+        call, answer, again = connection.execute(select(Message.id).order_by(Message.id)).scalars()
+        assert exchange_of(connection, call) == exchange_of(connection, answer)
+        assert exchange_of(connection, again) != exchange_of(connection, call)
+        assert exchange_of(connection, again + 1) is None
 
 
 def test_what_is_older_than_its_time_goes_in_portions(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from csms.events import MeterSample, SampledValue
 from csms.metering import (
     BEGIN,
     END,
+    SCALES,
+    PowerReading,
     Reading,
     Reconciled,
     as_register,
@@ -62,6 +65,7 @@ def session(
     interval_s: int | None = 60,
     max_power_w: int | None = 22_000,
     booted_inside: bool = False,
+    powers: Sequence[PowerReading] = (),
 ) -> Reconciled:
     return reconcile(
         meter_start_mwh=start,
@@ -72,6 +76,7 @@ def session(
         interval_s=interval_s,
         max_power_w=max_power_w,
         booted_inside=booted_inside,
+        powers=powers,
     )
 
 
@@ -384,8 +389,77 @@ def test_samples_in_kwh_that_say_wh_are_suspect() -> None:  # X16
     found = session(361 * KWH, 362 * KWH, lying, seconds=600)
     assert found.mismatch
     assert "unit_suspect" in found.findings
+    assert found.findings[-1] == "samples_x1000"
     thousandfold = session(0, 10_000 * KWH, [], max_power_w=22_000)
-    assert "unit_suspect" in thousandfold.findings
+    assert thousandfold.findings[-2:] == ("unit_suspect", "register_x0.001")
+
+
+def drawn(power_w: int, *seconds: float, context: str = "Sample.Periodic") -> list[PowerReading]:
+    return [PowerReading(after(second), power_w, context) for second in seconds]
+
+
+def test_a_register_of_kwh_that_says_wh_is_betrayed_by_the_power_beside_it() -> None:  # X16, OpenEVSE #703
+    """361 -> 362 "Wh" in seven minutes at 9,451 W; the start and the stop tell the same unit, so nothing else is odd."""
+    readings = [periodic(0, 361 * WH), periodic(420, 362 * WH)]
+    found = session(361 * WH, 362 * WH, readings, seconds=430, powers=drawn(9_451, 0, 420), interval_s=420)
+    assert found.findings == ("unit_suspect", "register_x1000")
+    assert not found.mismatch
+    assert session(361 * WH, 362 * WH, readings, seconds=430, interval_s=420).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("register_mwh", "power_w", "max_power_w", "finding"),
+    [
+        (1_100 * KWH, 6_600, 22_000, "register_x0.001"),  # Wh that say kWh
+        (1_100 * WH, 7, 22_000, "power_x1000"),  # kW that say W: what the register tells is possible
+        (1_100 * WH, 6_600_000, 22_000, "power_x0.001"),  # no connector delivers that
+        (1_100, 6_600, 22_000, "register_x1000"),
+        (1_100, 6_600, None, "register_x1000"),
+        (1_100 * WH, 6_600, 22_000, None),
+        (1_100 * WH, 600, 22_000, None),  # off, but by no unit
+        (0, 6_600, 22_000, None),  # a register that stands still has no unit to lie about
+        (20 * WH, 0, 22_000, None),
+        (20, 6, 22_000, None),  # too little to say anything
+    ],
+)
+def test_what_lies_by_a_thousand_is_named(  # X16
+    register_mwh: int, power_w: int, max_power_w: int | None, finding: str | None
+) -> None:
+    readings = [periodic(60 * n, register_mwh * n // 10) for n in range(11)]
+    powers = drawn(power_w, *range(0, 601, 60))
+    found = session(0, register_mwh, readings, seconds=600, powers=powers, max_power_w=max_power_w)
+    assert [name for name in found.findings if name in SCALES] == ([finding] if finding else [])
+    assert ("unit_suspect" in found.findings) == (finding is not None)
+
+
+def test_power_at_begin_and_end_is_no_witness() -> None:  # X16
+    readings = [periodic(0, 0, BEGIN), periodic(3600, 10 * KWH, END)]
+    idle = [*drawn(5, 0, context=BEGIN), *drawn(5, 3600, context=END)]
+    assert session(0, 10 * KWH, readings, powers=idle, interval_s=None).findings == ()
+
+
+def test_power_sampled_between_the_registers_readings_is_weighed_in_the_time_of_both() -> None:  # X16
+    readings = [periodic(60 * n, 110 * n) for n in range(11)]
+    found = session(0, 1_100, readings, seconds=600, powers=drawn(6_600, 30, 90, 150, 570, 900))
+    assert found.findings == ("unit_suspect", "register_x1000")
+    apart = session(0, 1_100, readings, seconds=600, powers=drawn(6_600, 700, 900))
+    assert apart.findings == ()
+
+
+@PATIENT
+@given(st.integers(1_000, 350_000), st.lists(st.integers(1, 900), min_size=2, max_size=30), st.floats(0.1, 10))
+def test_a_register_within_a_tenth_to_ten_times_its_power_is_never_suspect(  # X16
+    power_w: int, steps: list[int], factor: float
+) -> None:
+    moments = list(accumulate(steps))
+    readings = [periodic(at, round(power_w * factor * at / 3.6)) for at in moments]
+    seconds, stop = moments[-1], readings[-1].energy_mwh
+    found = session(0, stop, readings, seconds=seconds, powers=drawn(power_w, *moments), max_power_w=None)
+    assert not {"unit_suspect", *SCALES} & set(found.findings) or power_w * factor > 350_000
+
+
+def test_every_scale_is_a_finding_that_says_what_to_multiply_by_what() -> None:
+    assert {f"{name.split('_x')[1]}" for name in SCALES} == {factor for _, factor in SCALES.values()}
 
 
 # ---- reconciliation: times that cannot be trusted -------------------------------------------------------------------

@@ -7,11 +7,24 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from csms.commands import Answer, Outcome, ResetStation, StartRemotely, StopRemotely
+from csms.authorization import OwnerAnswer
+from csms.commands import (
+    Answer,
+    ChangeAvailability,
+    Outcome,
+    ResetStation,
+    StartRemotely,
+    StopRemotely,
+    TriggerKind,
+    TriggerMessage,
+)
 from csms.database import Database
+from csms.effects import EFFECT
+from csms.events import AuthorizationStatus, ConnectorStatus
 from csms.journal import Wake
-from csms.models import JournalEntry, RemoteRequest, Token
-from csms.remote import RemoteControl, enqueue, tag_for
+from csms.models import Alert, Evse, JournalEntry, RemoteRequest, Token
+from csms.remote import STATE, RemoteControl, UnknownCard, UnknownEvse, start_for_card
+from csms.requests import enqueue, kind_of, tag_for
 from csms.watch import Watch
 from tests.csms.core_story import NOON, Story, told
 
@@ -40,6 +53,8 @@ def outcomes(story: Story) -> list[Any]:
 
 STATES = {
     Outcome.ACCEPTED: "accepted",
+    Outcome.SCHEDULED: "accepted",
+    Outcome.REBOOT_REQUIRED: "accepted",
     Outcome.REJECTED: "rejected",
     Outcome.NOT_SUPPORTED: "rejected",
     Outcome.OFFLINE: "offline",
@@ -80,7 +95,9 @@ async def _explodes(command: Any, /, *, timeout_s: float) -> Any:
     raise ValueError(command.station_id)
 
 
-async def test_a_start_that_never_comes_is_told_after_thirty_seconds(database: Database) -> None:  # R03
+async def test_a_start_that_never_comes_is_told_after_thirty_seconds(
+    database: Database,
+) -> None:  # R03, CM-24, TC_011_2_CSMS
     async with told(database) as story:
         story.site("CP1")
         story.card()
@@ -93,6 +110,7 @@ async def test_a_start_that_never_comes_is_told_after_thirty_seconds(database: D
         assert watch(story).apply("no_shows") == 0
         assert request(story).state == "no_start"
         assert [entry.type for entry in story.rows(JournalEntry)][-1] == "remote_start_unanswered"
+        assert story.transactions() == []
 
 
 async def test_a_start_after_the_thirty_seconds_is_still_its_own(database: Database) -> None:  # R03
@@ -111,6 +129,23 @@ async def test_a_start_after_the_thirty_seconds_is_still_its_own(database: Datab
         assert (request(story).state, request(story).transaction_id) == ("started", row.id)
         story.pass_time(seconds=60)
         assert watch(story).apply("no_shows") == 0
+
+
+async def test_a_start_after_nobody_answered_is_its_own_too(database: Database) -> None:  # CM-25
+    async with told(database) as story:
+        story.site("CP1")
+        story.card(owner_id=7, country_code="NL", party_id="EMS", whitelist="NEVER")
+        story.answer = Answer(outcome=Outcome.TIMEOUT)
+        id_ = await story.csms.remote.request(
+            START, requested_by="partner:7", token_id=1, authorization_reference="AUTH-1"
+        )
+        await settled(story, "timed_out")
+        story.pass_time(seconds=40)
+        assert (await story.start()).authorization.status.value == "accepted"
+        row = story.transaction()
+        assert (row.owner_id, row.remote_request_id, row.authorization_reference) == (7, id_, "AUTH-1")
+        started = story.rows(JournalEntry, JournalEntry.type == "transaction_started")
+        assert [entry.subject for entry in started] == [row.id]
 
 
 async def test_a_charger_that_starts_before_it_answers_is_not_a_no_show(database: Database) -> None:  # R03
@@ -262,3 +297,227 @@ async def test_a_no_show_is_told_by_the_process_that_comes_after(database: Datab
     async with told(database) as later:
         later.now = NOON + timedelta(seconds=31)
         assert watch(later).apply("no_shows") == 1
+
+
+# ---- what must follow a yes -------------------------------------------------------------------------------------------
+
+
+def look(story: Story) -> tuple[str | None, Any]:
+    watch(story).apply("effects")
+    return request(story).effect, request(story).effect_at
+
+
+async def test_a_stop_that_ends_nothing_is_noticed(database: Database) -> None:  # C08
+    async with told(database) as story:
+        story.site("CP1")
+        story.card()
+        number = (await story.start()).transaction_id
+        await story.csms.remote.request(
+            StopRemotely(station_id="CP1", transaction_ref=str(number)), requested_by="cli:eve"
+        )
+        await settled(story, "accepted")
+        story.pass_time(seconds=119)
+        assert look(story) == ("awaited", None)
+        story.pass_time(seconds=2)
+        assert look(story) == ("missing", story.now)
+        assert [(a.kind, a.subject) for a in story.rows(Alert)] == [("stop_without_end", "CP1")]
+
+
+async def test_a_stop_is_done_when_its_transaction_has_ended(database: Database) -> None:  # C08
+    async with told(database) as story:
+        story.site("CP1")
+        story.card()
+        number = (await story.start()).transaction_id
+        stop = StopRemotely(station_id="CP1", transaction_ref=str(number))
+        await story.csms.remote.request(stop, requested_by="cli:eve")
+        await settled(story, "accepted")
+        story.pass_time(seconds=5)
+        await story.end(number, 2_000_000)
+        assert look(story) == ("seen", story.now)
+        assert story.rows(Alert) == []
+
+
+@pytest.mark.parametrize("evse", [0, 1])
+async def test_a_scheduled_change_of_availability_is_done_when_the_status_says_so(  # C08
+    database: Database, evse: int
+) -> None:
+    async with told(database) as story:
+        story.site("CP1")
+        await story.status(ConnectorStatus.CHARGING, evse=evse)
+        story.answer = Answer(outcome=Outcome.SCHEDULED)
+        command = ChangeAvailability(station_id="CP1", evse=evse, operative=False)
+        await story.csms.remote.request(command, requested_by="cli:eve")
+        await settled(story, "accepted")
+        story.pass_time(hours=3)
+        assert look(story) == ("awaited", None)
+        await story.status(ConnectorStatus.UNAVAILABLE, evse=evse)
+        assert look(story) == ("seen", story.now)
+
+
+TRIGGERED = {TriggerKind.BOOT: "seen", TriggerKind.METER_VALUES: "seen", TriggerKind.HEARTBEAT: None}
+
+
+@pytest.mark.parametrize(("kind", "effect"), TRIGGERED.items())
+async def test_what_was_triggered_comes(database: Database, kind: TriggerKind, effect: str | None) -> None:  # C08
+    async with told(database) as story:
+        story.site("CP1")
+        await story.csms.remote.request(TriggerMessage(station_id="CP1", kind=kind), requested_by="cli:eve")
+        await settled(story, "accepted")
+        story.pass_time(seconds=2)
+        await story.boot()
+        await story.sample(None, 5)
+        assert look(story)[0] == effect
+
+
+NO_YES = [outcome for outcome in Outcome if outcome not in (Outcome.ACCEPTED, Outcome.SCHEDULED)]
+
+
+@pytest.mark.parametrize("outcome", NO_YES)
+async def test_nothing_follows_what_was_not_promised(database: Database, outcome: Outcome) -> None:  # R04
+    async with told(database) as story:
+        story.site("CP1")
+        story.answer = Answer(outcome=outcome)
+        await story.csms.remote.request(ResetStation(station_id="CP1"), requested_by="cli:eve")
+        await settled(story, STATE[outcome])
+        assert request(story).effect is None
+
+
+def test_every_outcome_has_a_state_and_every_effect_a_request() -> None:
+    assert set(STATE) == set(Outcome)
+    kinds = {kind_of(command) for command in (ResetStation(station_id="A"), STOP, AWAY, TRIGGER)}
+    assert {kind for kind, _ in EFFECT} == kinds
+
+
+STOP = StopRemotely(station_id="A", transaction_ref="1")
+AWAY = ChangeAvailability(station_id="A", evse=0, operative=True)
+TRIGGER = TriggerMessage(station_id="A", kind=TriggerKind.BOOT)
+
+
+# ---- is the card good? (R02) ------------------------------------------------------------------------------------------
+
+
+class Owner:
+    """The partner whose card it is."""
+
+    def __init__(self, status: AuthorizationStatus | None, message: str | None = None) -> None:
+        self.answer = OwnerAnswer(status=status, authorization_reference="AUTH-9", message=message)
+        self.asked: list[Any] = []
+
+    async def ask(self, question: Any, *, timeout_s: float) -> OwnerAnswer:
+        self.asked.append(question)
+        return self.answer
+
+
+NEVER = {"owner_id": 7, "country_code": "NL", "party_id": "EMS", "whitelist": "NEVER"}
+OFFLINE = {**NEVER, "whitelist": "ALLOWED_OFFLINE"}
+ALWAYS = {**NEVER, "whitelist": "ALWAYS"}
+YES, NO_CREDIT = AuthorizationStatus.ACCEPTED, AuthorizationStatus.NO_CREDIT
+ASKED = [  # the card, what its owner says, what comes of it
+    (NEVER, NO_CREDIT, "no_credit: owner: top up first"),
+    (NEVER, AuthorizationStatus.BLOCKED, "blocked: owner: top up first"),
+    (NEVER, None, "invalid: owner_silent"),
+    (OFFLINE, NO_CREDIT, "no_credit: owner: top up first"),
+    (NEVER, YES, None),
+    (OFFLINE, None, None),
+    (ALWAYS, NO_CREDIT, None),  # its owner does not want to be asked
+    ({"valid": False}, YES, "blocked"),
+    ({"expires_at": NOON}, YES, "expired"),
+    ({}, NO_CREDIT, None),
+]
+
+
+@pytest.mark.parametrize(("card", "says", "refused"), ASKED)
+async def test_a_card_that_may_not_charge_starts_nothing(  # R02
+    database: Database, card: dict[str, Any], says: AuthorizationStatus | None, refused: str | None
+) -> None:
+    owner = Owner(says, "top up first")
+    async with told(database, token_owner=owner) as story:
+        story.site("CP1")
+        story.card(**card)
+        await story.csms.remote.request(START, requested_by="cli:eve", token_id=1)
+        row = await settled(story, "accepted", "rejected")
+        assert (row.state, row.detail) == (("rejected", refused) if refused else ("accepted", ""))
+        assert story.sent == ([] if refused else [START])
+        must_ask = card.get("whitelist") in ("NEVER", "ALLOWED_OFFLINE")
+        assert [(q.uid, q.location_id, q.evse_uids) for q in owner.asked] == (
+            [("04A1B2C3D4", "LOC-CP1", ("CP1-1",))] if must_ask else []
+        )
+        assert row.authorization_reference == ("AUTH-9" if must_ask and says is YES else None)
+
+
+async def test_a_partners_own_start_is_its_own_business(database: Database) -> None:  # R02, CM-22
+    owner = Owner(NO_CREDIT)
+    async with told(database, token_owner=owner) as story:
+        story.site("CP1")
+        story.card(**NEVER)
+        await story.csms.remote.request(START, requested_by="partner:7", token_id=1)
+        await settled(story, "accepted")
+        assert (owner.asked, story.sent) == ([], [START])
+
+
+async def test_an_owner_that_never_answers_does_not_hold_the_start_for_long(database: Database) -> None:  # R02
+    async with told(database) as story:
+        story.site("CP1")
+        story.card(**NEVER)
+        silent = RemoteControl(database, send=story._send, wake=Wake(), clock=lambda: story.now, owner=_Silent())
+        await silent.request(START, requested_by="cli:eve", token_id=1, timeout_s=0.02)
+        row = await settled(story, "rejected")
+        assert (row.detail, story.sent) == ("invalid: owner_silent", [])
+        await silent.stop()
+
+
+class _Silent:
+    async def ask(self, question: Any, *, timeout_s: float) -> OwnerAnswer:
+        await asyncio.Event().wait()
+        raise AssertionError(question)
+
+
+# ---- a driver in front of a station (R01) -----------------------------------------------------------------------------
+
+CODES = [
+    "BE*BEC*ECP12",
+    "be*bec*ecp12",
+    "BEBECECP12",
+    "BE-BEC-ECP12",
+    "CP1-2",
+    " cp1-2 ",
+    "https://charge.example.com/BE*BEC*ECP12",
+    "https://charge.example.com/e/BE%2ABEC%2AECP12/",
+]
+
+
+@pytest.mark.parametrize("code", CODES)
+async def test_a_code_at_a_station_starts_there_with_one_call(database: Database, code: str) -> None:  # R01
+    async with told(database) as story:
+        story.site("CP1", "CP2")
+        story.card("X" * 30)
+        with database.write() as connection:
+            id_ = start_for_card(connection, code, "x" * 30, requested_by="api:app", now=story.now, connector="1")
+        row = request(story)
+        assert (row.id, row.station_id, row.evse, row.token_id, row.state) == (id_, "CP1", 2, 1, "queued")
+        assert 0 < len(row.command["id_token"]) <= 20
+
+
+async def test_what_no_code_or_no_card_means_is_refused(database: Database) -> None:  # R01
+    async with told(database) as story:
+        story.site("CP1", "CP2")
+        story.card()
+        story.card("DOUBLE", owner_id=7, country_code="NL", party_id="EMS")
+        story.card("DOUBLE", owner_id=8, country_code="DE", party_id="EMS")
+        with database.write() as connection:
+
+            def start(at: str, card: str = "04A1B2C3D4", connector: str | None = None) -> str:
+                return start_for_card(connection, at, card, requested_by="api:app", now=NOON, connector=connector)
+
+            for code in ("", "/", "CP1", "CP1-9", "%", "BE*BEC*E", "https://charge.example.com/"):
+                with pytest.raises(UnknownEvse):
+                    start(code)
+            with pytest.raises(UnknownEvse):
+                start("CP1-1", connector="2")
+            for card in ("", "0000", "DOUBLE"):
+                with pytest.raises(UnknownCard):
+                    start("CP1-1", card)
+            assert start("CP1-1", connector=None)
+            connection.execute(update(Evse).where(Evse.station_id == "CP2", Evse.evse == 1).values(removed=True))
+            with pytest.raises(UnknownEvse):
+                start("CP2-1")

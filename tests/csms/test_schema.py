@@ -21,7 +21,7 @@ from csms.models import Base, LogBase
 from csms.schema import VERSION_TABLES, SchemaError, migrate
 
 ROOT = Path(__file__).resolve().parents[2]
-EVERYTHING = ["0001 (main)", "0001 (message_log)"]
+EVERYTHING = ["0001 (main)", "0002 (main)", "0001 (message_log)", "0002 (message_log)"]
 
 
 def differences(connection: Connection, metadata: MetaData) -> list[object]:
@@ -53,8 +53,7 @@ def declared(connection: Connection) -> dict[str, object]:
     if connection.dialect.name == "sqlite":
         query = "SELECT type || ' ' || name, sql FROM sqlite_master WHERE name NOT LIKE 'alembic%' AND sql IS NOT NULL"
         found = {
-            name: sorted(part.strip().rstrip(",") for part in sql.splitlines())
-            for name, sql in connection.execute(text(query))
+            name: sorted(" ".join(part.split()) for part in parts(sql)) for name, sql in connection.execute(text(query))
         }
         return dict(found)
     columns = """SELECT table_name || '.' || column_name,
@@ -70,6 +69,19 @@ def declared(connection: Connection) -> dict[str, object]:
         for name, value in connection.execute(text(query))
         if "alembic_version" not in name
     }
+
+
+def parts(sql: str) -> list[str]:
+    """What a statement lists between its outermost brackets, and what stands around them: a column that was added later
+    stands at another place, which is no difference."""
+    found, depth = [""], 0
+    for letter in sql:
+        depth += (letter == "(") - (letter == ")")
+        if (letter == "(" and depth == 1) or (letter == ")" and depth == 0) or (letter == "," and depth == 1):
+            found.append("")
+        else:
+            found[-1] += letter
+    return found
 
 
 def test_migrations_make_the_tables_of_the_models(empty_url: str) -> None:

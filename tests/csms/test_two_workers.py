@@ -72,7 +72,9 @@ async def test_one_end_and_its_samples_sent_to_both_workers_count_once(database:
         assert facts == ["transaction_started", "transaction_sampled", "transaction_ended"]
 
 
-async def test_a_lost_claim_does_not_swallow_that_the_old_transaction_was_overtaken(database: Database) -> None:
+async def test_a_lost_claim_does_not_swallow_that_the_old_transaction_was_overtaken(
+    database: Database,
+) -> None:  # LO-43
     async with AsyncExitStack() as stack:
         workers = await two(stack, database)
         names = [f"CP{n}" for n in range(12)]

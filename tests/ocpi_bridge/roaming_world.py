@@ -16,16 +16,18 @@ from crud.cdrs import CdrsCrud
 from crud.current import CurrentState
 from crud.locations import LocationsCrud
 from crud.models import Delivery
-from crud.partners import PartnerRecord, Partners, Terms, Vault
+from crud.partners import PartnerRecord, Partners, Terms
 from crud.sessions import SessionsCrud
 from crud.tariffs import TariffsCrud
 from csms.database import Database
 from csms.events import ConnectorStatus
 from csms.journal import Fact, FactType, Subscriber, Wake, append
 from csms.models import Base, Evse, Location, Tariff, Transaction
+from csms.sealing import Vault
 from ocpi_bridge.delivery import Deliveries
 from ocpi_bridge.emsp_client import EmspClient
 from ocpi_bridge.emsp_simulator import EmspSimulator
+from ocpi_bridge.health import Health
 from ocpi_bridge.outbound import Guarded, OutboundPolicy
 from ocpi_bridge.push import Push
 from tests.adapters import rows
@@ -64,7 +66,8 @@ class World:
         self.wake = Wake()
         self.partners = Partners(database, vault())
         self.guarded = Guarded(OutboundPolicy(["127.0.0.0/8"]), timeout_s=call_limit_s)
-        self.client = EmspClient(self.guarded, clock=self.clock, retry_wait_s=0.01)
+        self.health = Health(clock=self.clock, chance=lambda: 0.5)
+        self.client = EmspClient(self.guarded, clock=self.clock, retry_wait_s=0.01, heard=self.health.heard)
         self._push = Subscriber("ocpi_push", database, Push(clock=self.clock).handle, wake=self.wake)
         self.render = CurrentState(
             locations=LocationsCrud(database),
@@ -157,6 +160,10 @@ class World:
         """The fact is in the journal, and push has read it."""
         with self.database.write() as connection:
             append(connection, [Fact(type=type, subject=subject) for subject in subjects], now=self.clock())
+        self.heard()
+
+    def heard(self) -> None:
+        """Push has read all that the journal knows."""
         while self._push.catch_up():
             pass
 
@@ -178,6 +185,7 @@ class World:
             clock=self.clock,
             poll_s=0.05,
             chance=lambda: 0.5,
+            health=self.health,
         )
         async with running(deliveries.run()):
             yield deliveries

@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from adapters.commands import RESULT
 from crud.models import CommandCallback
 from csms.commands import Outcome
 from csms.database import Database
-from csms.models import RemoteRequest
+from csms.models import RemoteRequest, Reservation
 from ocpi_bridge.callbacks import Callbacks, Result
 from ocpi_bridge.emsp_simulator import EmspSimulator, Fault
 from tests.ocpi_bridge.roaming_world import PARTY, World, running, until, world_of
@@ -45,7 +46,9 @@ def callbacks(world: World) -> Callbacks:
     )
 
 
-def commanded(world: World, emsp: EmspSimulator, partner: int, *, url: str | None = None) -> str:
+def commanded(
+    world: World, emsp: EmspSimulator, partner: int, *, url: str | None = None, command: str = "START_SESSION"
+) -> str:
     """A command was accepted; returns the request's id, under which the partner waits too."""
     uid = str(uuid.uuid4())
     emsp.commands[uid] = "ACCEPTED"
@@ -64,8 +67,8 @@ def commanded(world: World, emsp: EmspSimulator, partner: int, *, url: str | Non
         CommandCallback(
             request_id=uid,
             partner_id=partner,
-            command="START_SESSION",
-            response_url=url or f"{emsp.base_url}/2.2.1/commands/START_SESSION/{uid}",
+            command=command,
+            response_url=url or f"{emsp.base_url}/2.2.1/commands/{command}/{uid}",
             country_code=PARTY[0],
             party_id=PARTY[1],
             created_at=now,
@@ -93,6 +96,101 @@ async def test_every_outcome_has_its_result(world: World, emsp: EmspSimulator, o
         await emsp.wait_for(lambda: uid in emsp.command_results)
     assert emsp.command_results[uid] == {"result": RESULT[outcome]}
     assert emsp.complaints == []
+
+
+RESERVING = {
+    Outcome.ACCEPTED: "ACCEPTED",
+    Outcome.OCCUPIED: "EVSE_OCCUPIED",
+    Outcome.INOPERATIVE: "EVSE_INOPERATIVE",
+    Outcome.REJECTED: "REJECTED",
+    Outcome.NOT_SUPPORTED: "NOT_SUPPORTED",
+    Outcome.OFFLINE: "EVSE_INOPERATIVE",
+    Outcome.TIMEOUT: "TIMEOUT",
+    Outcome.FAILED: "FAILED",
+}
+CANCELLING = RESERVING | {Outcome.REJECTED: "UNKNOWN_RESERVATION", Outcome.NOT_FOUND: "UNKNOWN_RESERVATION"}
+
+
+@only_sqlite
+@pytest.mark.parametrize(
+    ("command", "outcome", "result"),
+    [
+        *(("RESERVE_NOW", outcome, result) for outcome, result in RESERVING.items()),
+        *(("CANCEL_RESERVATION", outcome, result) for outcome, result in CANCELLING.items()),
+    ],
+)
+async def test_what_became_of_a_reservation(  # CM-05, CM-46
+    world: World, emsp: EmspSimulator, command: str, outcome: Outcome, result: str
+) -> None:
+    uid = commanded(world, emsp, world.trust(emsp), command=command)
+    async with running(callbacks(world).run()):
+        answered(world, uid, outcome)
+        await emsp.wait_for(lambda: uid in emsp.command_results)
+    assert emsp.command_results[uid] == {"result": result}
+    assert emsp.complaints == []
+
+
+@pytest.mark.parametrize("who", ["cli:eve", "partner"])
+async def test_a_reservation_that_we_cancel_is_told_where_it_was_granted(  # CM-45
+    world: World, emsp: EmspSimulator, who: str
+) -> None:
+    partner = world.trust(emsp)
+    uid = commanded(world, emsp, partner, command="RESERVE_NOW")
+    granted(world, uid)
+    async with running(callbacks(world).run()):
+        answered(world, uid, Outcome.ACCEPTED)
+        await emsp.wait_for(lambda: uid in emsp.command_results)
+        by = who if who != "partner" else f"partner:{partner}"
+        world.keep(cancelling(world, by))
+        world.change(Reservation, Reservation.number == 1, state="cancelled", finished_at=world.clock())
+        world.wake()
+        await until(lambda: callback(world, uid).withdrawn_at)
+        other = commanded(world, emsp, partner)
+        answered(world, other, Outcome.REJECTED)
+        await emsp.wait_for(lambda: other in emsp.command_results)
+        await until(lambda: len(results(emsp)) == (3 if who == "cli:eve" else 2))
+    told = [request.body["result"] for request in results(emsp) if uid in request.path]
+    assert told == (["ACCEPTED", "CANCELED_RESERVATION"] if who == "cli:eve" else ["ACCEPTED"])
+
+
+def callback(world: World, request_id: str) -> Any:
+    with world.database.read() as connection:
+        query = select(CommandCallback.__table__).where(CommandCallback.request_id == request_id)
+        return connection.execute(query).one()
+
+
+def granted(world: World, request_id: str) -> None:
+    now = world.clock()
+    world.keep(
+        Reservation(
+            number=1,
+            station_id="CP001",
+            evse=1,
+            reference="r1",
+            tag="T",
+            tag_key="t",
+            state="active",
+            requested_by="partner:1",
+            remote_request_id=request_id,
+            created_at=now,
+            expires_at=now + timedelta(hours=1),
+        )
+    )
+
+
+def cancelling(world: World, who: str) -> RemoteRequest:
+    now = world.clock()
+    return RemoteRequest(
+        id="c",
+        kind="cancel_reservation",
+        station_id="CP001",
+        command={"reservation_id": 1},
+        state="accepted",
+        outcome="accepted",
+        requested_by=who,
+        created_at=now,
+        deadline_at=now,
+    )
 
 
 async def test_a_result_comes_once_after_the_charger_answered(world: World, emsp: EmspSimulator) -> None:  # CM-04

@@ -1,6 +1,5 @@
 """The commands as an operator types them: what they print, and how they fail."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,24 +16,12 @@ from csms.models import RemoteRequest, Station, Token
 from csms.passwords import verify
 from ocpi_bridge.cli import COMMANDS
 from ocpi_bridge.commands.terminal import printable
+from tests.ocpi_bridge.cli_answers import objects, refusal
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "network.example.yaml"
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 Cli = Callable[..., Any]
-
-
-def objects(result: Any) -> list[dict[str, Any]]:
-    assert result.exit_code == 0, result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def refusal(result: Any) -> str:
-    """One clear line on stderr, exit 1, no traceback."""
-    assert result.exit_code == 1, result.output
-    [line] = result.stderr.splitlines()
-    assert line.startswith("roambridge: ")
-    return str(line.removeprefix("roambridge: "))
 
 
 # ---- the frame ------------------------------------------------------------------------------------------------------
@@ -83,9 +70,19 @@ def test_a_database_without_tables_is_one_line(cli: Cli, environment: Callable[.
     environment(DATABASE_URL=empty_url)
     assert "roambridge migrate" in refusal(cli("station", "list"))
     migrated = cli("migrate")
-    assert (migrated.exit_code, migrated.stdout) == (0, "applied 0001 (main), 0001 (message_log)\n")
+    assert (migrated.exit_code, migrated.stdout) == (
+        0,
+        "applied 0001 (main), 0002 (main), 0001 (message_log), 0002 (message_log)\n",
+    )
     assert cli("migrate").stdout == "the schema is the newest already\n"
     assert cli("station", "list").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "asked", ["review take", "alert close", "firmware cancel", "diagnostics show", "token list --limit"]
+)
+def test_a_number_that_no_row_can_have_is_one_line(cli: Cli, asked: str) -> None:
+    assert refusal(cli(*asked.split(), "9" * 23))
 
 
 def test_a_database_that_is_not_there_is_one_line(cli: Cli, environment: Callable[..., None]) -> None:
@@ -135,7 +132,7 @@ def test_tariffs_are_listed_with_their_prices(cli: Cli) -> None:
     cli("import", "-", input=EXAMPLE.read_text().replace('"0.25"', '"0.30"'))
     [current] = objects(cli("tariff", "list", "--json"))
     assert (current["version"], current["prices"]) == (2, ["0.5 flat", "0.3/kWh", "2/h parking"])
-    assert [row["current"] for row in objects(cli("tariff", "list", "--all", "--json"))] == [False, True]
+    assert [row["state"] for row in objects(cli("tariff", "list", "--all", "--json"))] == ["older", "in_force"]
     assert "standard-ac" in cli("tariff", "list").stdout
 
 
@@ -221,10 +218,9 @@ def test_a_password_is_made_typed_or_taken_away(cli: Cli, database: Database, st
     assert cli("station", "password", "CP9", "--none", "--ask").exit_code == 2
 
 
-def test_a_hard_reset_is_refused_for_now(cli: Cli, database: Database, stranger: str) -> None:
-    assert refusal(cli("station", "reset", "CP9", "--hard", "--reason", "stuck")).startswith(
-        "hard resets are not offered"
-    )
+def test_a_hard_reset_is_refused_where_nobody_sits(cli: Cli, database: Database, stranger: str) -> None:
+    refused = refusal(cli("station", "reset", "CP9", "--hard", "--reason", "stuck", "--without-soft"))
+    assert refused == "a hard reset is a person's decision: it needs a terminal"
     with database.read() as connection:
         assert connection.execute(select(RemoteRequest.id)).all() == []
 
@@ -280,6 +276,18 @@ def test_a_partner_that_is_not_there(cli: Cli) -> None:
     assert said.startswith("Acme: ")
     assert "secret-a" not in said
     assert objects(cli("partner", "list", "--json")) == []  # CR-26
+
+
+def test_a_version_that_we_do_not_speak_is_refused_before_anything_is_asked(cli: Cli) -> None:  # CR-28
+    at = ("--url", "http://127.0.0.1:1/versions", "--token", "secret-a")
+    for said in (
+        refusal(cli("partner", "register", "Acme", *at, "--version", "2.1")),
+        refusal(cli("partner", "renew", "Acme", "--version", "2.1")),
+    ):
+        assert said == "OCPI 2.1 is not spoken here, but 2.2.1 and 2.1.1"
+    assert (
+        refusal(cli("partner", "renew", "Acme", "--version", "2.1.1")).casefold().startswith("there is no partner acme")
+    )
 
 
 def test_a_secret_key_that_changed_is_one_line(cli: Cli, environment: Callable[..., None]) -> None:

@@ -32,6 +32,13 @@ ANSWERS = {
     "UnlockConnector": {"status": "Unlocked"},
     "RemoteStartTransaction": {"status": "Rejected"},
     "Reset": {"status": "Accepted"},
+    "SetChargingProfile": {"status": "Accepted"},
+    "ClearChargingProfile": {"status": "Unknown"},
+    "GetCompositeSchedule": {
+        "status": "Accepted",
+        "connectorId": 1,
+        "chargingSchedule": {"chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 32.0}]},
+    },
 }
 
 
@@ -167,3 +174,23 @@ async def test_we_register_at_a_partner_with_its_invitation(cli: Cli, service: S
         assert wrong.exit_code == 1
         assert wrong.stderr.startswith("roambridge: Other: ")
         assert len(wrong.stderr.splitlines()) == 1
+
+
+async def test_how_much_a_charger_may_draw_is_set_compared_and_taken_away(cli: Cli, charger: list[Any]) -> None:  # G01
+    shown = await run(cli, "profile", "set", "CP1", "1", "--limit", "16.5A", "--hours", "2")
+    assert (shown.exit_code, shown.stdout.split("\n")[1]) == (0, "profile 1"), shown.stderr
+    told = next(payload["csChargingProfiles"] for action, payload in charger if action == "SetChargingProfile")
+    assert told["chargingProfileId"] == 1
+    assert told["chargingSchedule"]["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": 16.5}]
+    held = json.loads((await run(cli, "profile", "list", "CP1", "--json")).stdout)
+    assert (held["state"], held["limits"]) == ("installed", ["16.5 A from 0 s"])
+    ours = await run(cli, "profile", "schedule", "CP1", "1", "--hours", "1", "--ask")
+    assert ours.exit_code == 1
+    assert "32 for 16.5 A" in ours.stderr
+    gone = await run(cli, "profile", "clear", "CP1", "--all")
+    assert "not_found" in gone.stderr  # the charger's word: it holds none
+    assert "none" in (await run(cli, "profile", "list", "CP1")).stdout
+    refused = await run(cli, "profile", "set", "CP1", "0", "--limit", "16A", "--purpose", "tx")
+    assert (refused.exit_code, refused.stderr) == (1, "roambridge: a transaction's profile names its EVSE\n")
+    for words in (["--limit", "sixteen"], [], ["--limit", "16A", "--file", "x.json"]):
+        assert (await run(cli, "profile", "set", "CP1", "1", *words)).exit_code == 2

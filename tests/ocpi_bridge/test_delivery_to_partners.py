@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from csms.database import Database
 from csms.events import ConnectorStatus
@@ -414,10 +415,10 @@ async def test_an_object_that_cannot_be_shown_silences_only_itself(world: World,
     world.session(partner, "broken")
     world.session(partner)
 
-    def render(connection: Any, module: str, object_id: str) -> Any:
+    def render(connection: Any, module: str, object_id: str, partner_id: int) -> Any:
         if object_id == "broken":
             raise ValueError("no such thing")
-        return world.render(connection, module, object_id)
+        return world.render(connection, module, object_id, partner_id)
 
     async with world.delivering(render):
         await world.told("sessions", SESSION)
@@ -501,3 +502,103 @@ async def test_what_an_older_registration_confirmed_counts_no_more(world: World,
         row = await world.told("sessions", SESSION)
     assert calling.is_set()
     assert row.confirmed is None
+
+
+# ---- money in doubt -------------------------------------------------------------------------------------------------
+
+
+class Mumbling(EmspSimulator):
+    """Takes a CDR, says where it is, and says nothing that can be read; `forgets` what it took."""
+
+    forgets = False
+
+    async def _reply(self, received: Any, fault: Any, scope: Any, receive: Any, send: Any) -> None:
+        if received.method != "POST" or not received.path.endswith("/cdrs") or len(self.posts()) > 1:
+            await super()._reply(received, fault, scope, receive, send)
+            return
+        if not self.forgets:
+            await self._receivers.answer(received)
+        where = f"{self.base_url}/2.2.1/cdrs/{received.body['id']}"
+        await Response("thanks", 201, {"Location": where})(scope, receive, send)
+
+    def posts(self) -> list[Any]:
+        return [request for request in self.requests if request.method == "POST"]
+
+
+@only_sqlite
+@pytest.mark.parametrize("forgets", [False, True])
+async def test_a_cdr_in_doubt_is_looked_for_where_it_should_be_before_it_is_sent_again(
+    world: World, forgets: bool
+) -> None:  # PU-11, CD-03
+    async with Mumbling(party=PARTY, strict=True) as emsp:
+        emsp.forgets = forgets
+        partner = world.trust(emsp, without=("sessions",))
+        world.session(partner)
+        world.bill(partner)
+        async with world.delivering():
+            await world.all_told(pass_time=True)
+        assert [method for method, _ in calls(emsp)] == (["POST", "GET", "POST"] if forgets else ["POST", "GET"])
+        assert [cdr["id"] for cdr in emsp.cdrs] == [RECORD]
+        row = world.delivery("cdrs", RECORD)
+        assert row.remote_url == f"{emsp.base_url}/2.2.1/cdrs/{RECORD}"
+        assert row.confirmed is not None
+        assert [str(complaint) for complaint in emsp.complaints if "Unknown object" not in str(complaint)] == []
+
+
+@only_sqlite
+async def test_a_cdr_refused_after_a_lost_answer_is_not_called_surely_unknown(
+    world: World, emsp: EmspSimulator
+) -> None:
+    """PU-11, PU-17: it stays to be seen, once."""
+    partner = world.trust(emsp, without=("sessions",))
+    emsp.fault("cdrs", Fault.LOST_ANSWER)
+    emsp.fault("cdrs", Fault.ERROR_2001)
+    world.session(partner)
+    world.bill(partner)
+    async with world.delivering():
+        await until(lambda: (world.clock.advance(seconds=2), world.delivery("cdrs", RECORD).stopped)[1])
+    assert world.delivery("cdrs", RECORD).stopped.startswith("unsure: an earlier attempt may have arrived")
+    assert len(emsp.cdrs) == 1
+
+
+@only_sqlite
+async def test_a_put_after_doubt_holds_all_periods_and_replaces_them(world: World, emsp: EmspSimulator) -> None:
+    """SE-06, PU-07"""
+    partner = world.trust(emsp)
+    world.session(partner, energy_mwh=1_500_000)
+    async with world.delivering():
+        await world.all_told()
+        for kwh in (2, 3):
+            world.clock.advance(minutes=15)
+            world.progress(energy_mwh=kwh * 1_000_000 + 500_000)
+            if kwh == 3:
+                emsp.fault("sessions", Fault.LOST_ANSWER)  # it appended, and we do not know
+            await world.all_told(pass_time=True)
+    assert [method for method, _ in calls(emsp)] == ["PUT", "PATCH", "PATCH", "PUT"]
+    sent = emsp.requests[-1].body["charging_periods"]
+    assert emsp.sessions[SESSION]["charging_periods"] == sent
+    assert len(sent) == 3  # the one that still grows comes when it has ended
+    assert emsp.complaints == []
+
+
+@only_sqlite
+async def test_an_evse_that_flaps_is_told_at_once_and_then_as_it_is_in_the_end(
+    world: World, emsp: EmspSimulator
+) -> None:
+    """LO-65: the first change goes at once; what follows within two seconds is one PATCH with the newest."""
+    partner = world.trust(emsp)
+    greet(world, partner)
+    async with world.delivering():
+        await world.all_told()
+        emsp.requests.clear()
+        world.clock.advance(minutes=1)
+        for tenth in range(18):
+            world.clock.advance(milliseconds=100)
+            world.status(ConnectorStatus.FAULTED if tenth % 2 == 0 else ConnectorStatus.CHARGING)
+            if tenth == 0:
+                await world.all_told()
+        await until(lambda: world.delivery("evses", "1").next_attempt_at > world.clock())
+        assert len(emsp.requests) == 1
+        await world.all_told(pass_time=True)
+    assert [request.body["status"] for request in emsp.requests] == ["OUTOFORDER", "CHARGING"]
+    assert emsp.complaints == []

@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -419,7 +420,7 @@ async def test_logs_hold_neither_tokens_nor_ids() -> None:
         (200, 4000, Delivery.UNSURE),
     ],
 )
-def test_delivery_table(http: int, code: int | None, expected: Delivery) -> None:  # TR-30, PU-17, RT-14
+def test_delivery_table(http: int, code: int | None, expected: Delivery) -> None:  # ER-03, TR-30, PU-17, RT-14
     assert delivery(http, code) is expected
 
 
@@ -443,6 +444,15 @@ def test_next_page_reads_the_link_header() -> None:  # PG-07, PG-12
         next_page(url, {"link": '<https://e/p>; rel="prev", </tokens?offset=4>; rel=next'})
         == "https://e/tokens?offset=4"
     )
+    assert next_page(url, {"link": '<https://e/p>; title="next"; REL = "Next last"'}) == "https://e/p"
+    assert next_page(url, {"link": "<https://e/p>; rel=nextish"}) is None
+
+
+@pytest.mark.parametrize("link", ["<" * 100_000, "<a>" + " rel=" * 20_000, "<a>;rel=" + " " * 100_000], ids=str.__len__)
+def test_a_link_header_of_any_size_is_read_at_once(link: str) -> None:  # XT-05: it would hold up everybody
+    began = time.process_time()
+    assert next_page("https://e/tokens", {"link": link}) is None
+    assert time.process_time() - began < 0.5
 
 
 class Colour(StrEnum):

@@ -2,7 +2,6 @@ import asyncio
 import base64
 import itertools
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
@@ -12,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from typer.testing import CliRunner
@@ -21,7 +19,7 @@ from ocpi_bridge.emsp_simulator import Allow, Authorization, CpoRefused, EmspSim
 from ocpi_bridge.emsp_simulator.book import Received
 from ocpi_bridge.emsp_simulator.cli import app, line
 from ocpi_bridge.emsp_simulator.rules import problems, read_json
-from ocpi_bridge.emsp_simulator.simulator import InProcessServer
+from ocpi_bridge.emsp_simulator.serving import serving
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "ocpi" / "2.2.1"
 AT = "2026-03-01T10:00:00Z"
@@ -620,29 +618,16 @@ class TinyCpo:
 async def tiny_cpo(**options: Any) -> AsyncIterator[tuple[EmspSimulator, TinyCpo]]:
     async with partner(strict=True) as (emsp, _):
         cpo = TinyCpo(emsp, **options)
-        async with serving(cpo) as cpo.url:
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await (await cpo(Request(scope, receive)))(scope, receive, send)
+
+        async with serving(app, "127.0.0.1", 0) as server:
+            cpo.url = server.url
             roles = {"tokens": "RECEIVER", "commands": "RECEIVER", "locations": "SENDER"}
             emsp.cpo_endpoints = {(module, role): f"{cpo.url}/{module}" for module, role in roles.items()}
             emsp.outbound = "c"
             yield emsp, cpo
-
-
-@asynccontextmanager
-async def serving(cpo: TinyCpo) -> AsyncIterator[str]:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await (await cpo(Request(scope, receive)))(scope, receive, send)
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, interface="asgi3", log_config=None, lifespan="off", ws="none")
-    server = InProcessServer(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        async with asyncio.timeout(5):
-            await server.ready.wait()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.stop.set()
-        await task
 
 
 async def test_tokens_and_commands_reach_the_cpo_and_the_result_comes_back() -> None:  # TK-03, CM-01 to CM-04

@@ -17,30 +17,37 @@ def app() -> Any:
     )
 
 
-def test_each_endpoint_of_the_served_modules_is_mounted_once_under_its_version() -> None:  # TR-34, VE-04
+def test_each_endpoint_of_the_served_modules_is_mounted_once_under_its_version() -> None:  # TR-34, VE-04, V1-16
     mounted = [(route.path, *sorted(route.methods)) for route in app().routes if isinstance(route, APIRoute)]
     assert len(set(mounted)) == len(mounted) == len(list(served_routes()))
-    locations = "/cpo/2.2.1/locations"
+    both = [path for version in ("2.2.1", "2.1.1") for path in in_version(f"/cpo/{version}")]
     assert sorted(mounted) == sorted(
         [
             ("/versions", "GET"),
             ("/2.2.1", "GET"),
-            *(("/cpo/2.2.1/credentials", method) for method in ("GET", "POST", "PUT", "DELETE")),
-            (locations, "GET"),
-            (locations + "/{location_id}", "GET"),
-            (locations + "/{location_id}/{evse_uid}", "GET"),
-            (locations + "/{location_id}/{evse_uid}/{connector_id}", "GET"),
-            ("/cpo/2.2.1/sessions", "GET"),
+            ("/2.1.1", "GET"),
+            *both,
             ("/cpo/2.2.1/sessions/{session_id}/charging_preferences", "PUT"),
-            ("/cpo/2.2.1/cdrs", "GET"),
-            ("/cpo/2.2.1/tariffs", "GET"),
-            *(
-                ("/cpo/2.2.1/tokens/{country_code}/{party_id}/{token_uid}", method)
-                for method in ("GET", "PUT", "PATCH")
-            ),
-            ("/cpo/2.2.1/commands/{command}", "POST"),
+            *(("/cpo/2.2.1/chargingprofiles/{session_id}", method) for method in ("GET", "PUT", "DELETE")),
+            *(("/cpo/2.2.1/hubclientinfo/{country_code}/{party_id}", method) for method in ("GET", "PUT")),
         ]
     )
+
+
+def in_version(cpo: str) -> list[tuple[str, str]]:
+    """What every version has (V1-16)."""
+    return [
+        *((f"{cpo}/credentials", method) for method in ("GET", "POST", "PUT", "DELETE")),
+        (f"{cpo}/locations", "GET"),
+        (f"{cpo}/locations/{{location_id}}", "GET"),
+        (f"{cpo}/locations/{{location_id}}/{{evse_uid}}", "GET"),
+        (f"{cpo}/locations/{{location_id}}/{{evse_uid}}/{{connector_id}}", "GET"),
+        (f"{cpo}/sessions", "GET"),
+        (f"{cpo}/cdrs", "GET"),
+        (f"{cpo}/tariffs", "GET"),
+        *((f"{cpo}/tokens/{{country_code}}/{{party_id}}/{{token_uid}}", method) for method in ("GET", "PUT", "PATCH")),
+        (f"{cpo}/commands/{{command}}", "POST"),
+    ]
 
 
 def test_an_endpoint_nobody_decided_about_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

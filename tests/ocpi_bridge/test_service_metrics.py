@@ -14,7 +14,7 @@ from ocpi_bridge.settings import load
 LIMIT_S = 20
 
 
-async def test_the_metrics_name_chargers_restarts_and_readers_that_are_behind(
+async def test_the_metrics_name_chargers_restarts_and_readers_that_are_behind(  # P08
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = {
@@ -44,5 +44,8 @@ async def test_the_metrics_name_chargers_restarts_and_readers_that_are_behind(
     assert "roambridge_connections 0.0" in lines
     assert 'roambridge_task_restarts_total{task="watch"} 1.0' in lines
     assert "# TYPE roambridge_journal_behind gauge" in lines
+    assert "# TYPE roambridge_station_clock_skew_seconds gauge" in lines  # F01
+    assert 'roambridge_stations_by_clock_skew{skew="unknown"} 0.0' in lines
+    assert 'roambridge_waiting_for_a_person{what="bill older"} 0.0' in lines  # E12
     assert "# TYPE roambridge_gateway_events_total counter" in lines
     assert (without.status_code, "roambridge_connections 0.0" in without.text) == (200, True)

@@ -16,12 +16,14 @@ from ocpi_bridge.telling import (
     about_evse,
     about_location,
     about_session,
+    about_session_211,
     exact,
     judge,
     retry_at,
     storable,
     summary,
 )
+from tests.adapters import field_tables
 from tests.adapters.rows import NOON
 
 EVSE: dict[str, Any] = {"uid": "E1", "status": "AVAILABLE", "connectors": [], "last_updated": "2026-03-04T12:00:00Z"}
@@ -152,3 +154,40 @@ def test_what_is_kept_of_an_answer_holds_no_token() -> None:
         status_message="unknown token secret or c2VjcmV0 in Token",
     )
     assert summary(reply, "secret") == "refused: HTTP 200 OCPI 2001 unknown token … or … in Token"
+
+
+def test_in_211_new_periods_are_put_and_all_else_is_patched() -> None:  # V1-09
+    period = {"start_date_time": "2026-03-04T12:00:00Z", "dimensions": []}
+    known = {"id": "S", "kwh": 1, "status": "ACTIVE", "charging_periods": [period], "last_updated": "1"}
+    grown = known | {"kwh": 2, "last_updated": "2"}
+    longer = grown | {"charging_periods": [period, period]}
+
+    patched, put = about_session_211(grown, known), about_session_211(longer, known)
+
+    assert patched is not None
+    assert (patched.verb, patched.body) == ("PATCH", {"kwh": 2, "last_updated": "2"})
+    assert put is not None
+    assert (put.verb, put.body) == ("PUT", longer)
+    assert about_session_211(known, known) is None
+
+
+@pytest.mark.parametrize("example", ["patch_evse_status", "patch_remove_evse"])
+def test_the_patches_of_an_evse_in_211_are_those_of_the_examples(example: str) -> None:  # XT-04, LO-07
+    location = field_tables.vector("locations__example", "2.1.1")
+    evse = location["evses"][0]
+    patch = field_tables.vector(f"locations__{example}", "2.1.1")
+
+    message = about_evse(evse | patch | {"last_updated": "2015-06-29T21:00:00Z"}, location)
+
+    assert message is not None
+    assert message.body == patch | {"last_updated": "2015-06-29T21:00:00Z"}
+
+
+def test_the_patch_of_a_session_in_211_is_that_of_the_example() -> None:  # XT-04, V1-09
+    session = field_tables.vector("sessions__simple_start", "2.1.1")
+    patch = field_tables.vector("sessions__patch_total_cost", "2.1.1")
+
+    message = about_session_211(session | patch | {"last_updated": "2015-06-29T23:00:00Z"}, session)
+
+    assert message is not None
+    assert (message.verb, message.body) == ("PATCH", patch | {"last_updated": "2015-06-29T23:00:00Z"})

@@ -12,7 +12,8 @@ from csms.journal import FactType
 from csms.models import JournalEntry, Token
 from csms.tokens import TokenRecord, put
 from ocpi_bridge.emsp_simulator import EmspSimulator, Fault
-from ocpi_bridge.token_sync import EVERY, TokenSync
+from ocpi_bridge.peers import peer
+from ocpi_bridge.token_sync import EVERY, TokenSync, pause
 from tests.ocpi_bridge.roaming_world import NOON, PARTY, World, running, until, world_of
 
 only_sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -267,3 +268,54 @@ async def test_a_partner_that_hangs_delays_nobody_and_is_tried_again(database: D
             await until(lambda: "GOOD" in cards(world))
             assert "BAD" not in cards(world)
             await until(lambda: (world.clock.advance(seconds=1), "BAD" in cards(world))[1])
+
+
+@only_sqlite
+async def test_cards_that_leave_the_list_while_it_is_read_hide_no_other(world: World, emsp: EmspSimulator) -> None:
+    """PG-13: what moved up into a part that was read already is read all the same."""
+    issue(emsp, *(f"CARD{number}" for number in range(10)))
+    world.trust(emsp)
+    calling = peer(world.partner())
+    assert calling is not None
+    seen: set[str] = set()
+    async for page in world.client.get_tokens(calling):
+        seen |= {entry["uid"] for entry in page}
+        for gone in ("card0", "card4") if len(seen) == 3 else ("card7",) if "CARD9" not in seen else ():
+            emsp.tokens.pop((gone, "RFID"), None)
+    assert seen >= {f"CARD{number}" for number in (1, 2, 3, 5, 6, 8, 9)}
+    queries = [request.query for request in emsp.requests]
+    assert "offset=1&limit=3" in queries  # two fewer than at the page before: two earlier
+
+
+@only_sqlite
+async def test_a_pull_that_broke_off_goes_on_where_it_stopped(world: World, emsp: EmspSimulator) -> None:  # TK-22
+    issue(emsp, *(f"CARD{number}" for number in range(8)))
+    partner = world.trust(emsp)
+    syncing = sync(world)
+    pulled: list[Any] = []
+    emsp.watch = lambda request, _: pulled.append(request.query)
+    take = world.client._get_again
+
+    async def dies_at_the_third(*asked: Any) -> Any:
+        if len(pulled) == 2:
+            emsp.fault("tokens", Fault.ERROR_500, times=3)
+        return await take(*asked)
+
+    world.client._get_again = dies_at_the_third  # type: ignore[method-assign]
+    broken = await syncing.pull(partner)
+    assert (broken.listed, broken.complete) == (6, False)
+    world.client._get_again = take  # type: ignore[method-assign]
+    pulled.clear()
+    world.clock.advance(minutes=5)
+    result = await syncing.pull(partner)
+    assert (result.listed, result.complete, result.failure) == (8, True, None)
+    assert pulled == ["offset=6&limit=3"]
+    assert world.partner().tokens_pulled_at == NOON  # when the list began to be read
+    assert len(cards(world)) == 8
+
+
+def test_lists_are_polled_in_hours_and_not_all_at_once() -> None:  # PG-14
+    pauses = [pause(chance / 10) for chance in range(11)]
+    assert pauses == sorted(pauses)
+    assert timedelta(hours=4) < pauses[0] < pauses[-1] < timedelta(hours=8)
+    assert pauses[-1] - pauses[0] > timedelta(hours=2)

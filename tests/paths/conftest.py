@@ -18,6 +18,14 @@ def emsp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emsp]:
     emsp.end()
 
 
+@pytest.fixture(scope="session")
+def emsp_211(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emsp]:
+    """Another, of OCPI 2.1.1."""
+    emsp = Emsp(tmp_path_factory.mktemp("emsp-211"), "2.1.1")
+    yield emsp
+    emsp.end()
+
+
 @pytest.fixture
 async def service(tmp_path: Path, empty_url: str) -> AsyncIterator[Service]:
     """Running, with a site; on each of the two databases, which it has migrated itself."""

@@ -1,6 +1,7 @@
 """An eMSP of py_ocpi's own making, in a process of its own: its application and its routers as they come, over this Crud.
 
-It prints the port it listens on. `/test/...` is the test's side door; all else is py_ocpi's.
+Its argument is the version of OCPI that it speaks. It prints the port it listens on. `/test/...` is the test's side door; all
+else is py_ocpi's.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import json
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +25,8 @@ Send = Callable[[Message], Awaitable[None]]
 class Party:
     """One eMSP of this platform: its tokens, its drivers' cards, and what it was told."""
 
-    def __init__(self, country_code: str, party_id: str, url: str) -> None:
+    def __init__(self, country_code: str, party_id: str, url: str, version: str) -> None:
+        self.version = version
         self.country_code = country_code
         self.party_id = party_id
         self.url = url
@@ -37,20 +40,20 @@ class Party:
         self.requests: list[dict[str, Any]] = []
 
     def credentials(self) -> dict[str, Any]:
-        role = {"role": "EMSP", "country_code": self.country_code, "party_id": self.party_id}
-        return {
-            "token": self.token_c,
-            "url": self.url,
-            "roles": [role | {"business_details": {"name": f"Drivers of {self.party_id}"}}],
-        }
+        party = {"country_code": self.country_code, "party_id": self.party_id}
+        party["business_details"] = {"name": f"Drivers of {self.party_id}"}
+        whose = party if self.version == "2.1.1" else {"roles": [{"role": "EMSP", **party}]}
+        return {"token": self.token_c, "url": self.url, **whose}
 
     def issue(self, uid: str, *, whitelist: str, allowed: str, listed: bool) -> dict[str, Any]:
+        party = {} if self.version == "2.1.1" else {"country_code": self.country_code, "party_id": self.party_id}
         card = {
-            "country_code": self.country_code,
-            "party_id": self.party_id,
+            **party,
             "uid": uid,
             "type": "RFID",
-            "contract_id": f"{self.country_code}-{self.party_id}-C{len(self.cards):08}-X",
+            "auth_id"
+            if self.version == "2.1.1"
+            else "contract_id": f"{self.country_code}-{self.party_id}-C{len(self.cards):08}-X",
             "issuer": f"Drivers of {self.party_id}",
             "valid": allowed == "ALLOWED",
             "whitelist": whitelist,
@@ -65,10 +68,11 @@ class Party:
 class Platform:
     """py_ocpi's Crud and Authenticator need only these verbs; which party is meant is in the token that was presented."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, version: str) -> None:
         self.url = url
+        self.version = version
         self.parties: dict[str, Party] = {}
-        self.strangers = Party("ZZ", "ZZZ", url)  # whoever comes with a token of nobody
+        self.strangers = Party("ZZ", "ZZZ", url, version)  # whoever comes with a token of nobody
 
     def of(self, token: str | None) -> Party:
         return next((p for p in self.parties.values() if token in (p.token_a, p.token_c)), self.strangers)
@@ -108,13 +112,17 @@ class Platform:
         party = self.of(auth_token or args[0])  # py_ocpi itself names it for some modules and not for others
         if module == "credentials":
             party.objects[module, "ours"] = data
-            party.token_a, party.token_c = None, secrets.token_urlsafe(24)
+            party.token_a, party.token_c = None, secrets.token_hex(24)
             return party.credentials()
         party.objects[module, data["id"]] = data
         return data
 
     async def update(self, module: Any, role: Any, data: Any, id: str, *, auth_token: str, **_: Any) -> Any:
-        self.of(auth_token).objects[module, id] = data
+        party = self.of(auth_token)
+        if module == "credentials":
+            party.token_c = secrets.token_hex(24)
+            return party.credentials()
+        party.objects[module, id] = data
         return data
 
     async def delete(self, module: Any, role: Any, id: str, *, auth_token: str, **_: Any) -> None:
@@ -144,7 +152,7 @@ class Platform:
     def order(self, order: dict[str, Any]) -> Any:
         name = order.pop("party")
         if order["do"] == "open":
-            party = self.parties[name] = Party(name[:2], name[3:], self.url)
+            party = self.parties[name] = Party(name[:2], name[3:], self.url, self.version)
             setattr(party, "token_a" if order["kind"] == "A" else "token_c", order["token"])
             return party.credentials()
         party = self.parties[name]
@@ -159,6 +167,8 @@ class Platform:
                 return party.requests
             case "token":
                 return party.token_c
+            case "credentials":
+                return party.credentials()
         return None
 
 
@@ -212,17 +222,26 @@ class Recorder:
                     party.requests.append(taken)
             await send(message)
 
-        party = self._platform.of(_presented(headers.get("authorization", "")))
+        party = self._platform.of(_presented(headers.get("authorization", ""), self._platform.version))
         if party.closed:
             await _answer(send, {"closed": "for maintenance"}, status=503)
             return
         await self._app(scope, again, kept)
 
 
-def _presented(header: str) -> str:
+def _presented(header: str, version: str) -> str:
     from py_ocpi.core.utils import decode_string_base64
 
-    return str(decode_string_base64(header.removeprefix("Token ")))
+    written = header.removeprefix("Token ")
+    return written if version == "2.1.1" else str(decode_string_base64(written))
+
+
+def let_a_cdr_stop() -> None:
+    """py_ocpi's CDR of 2.1.1 has an `end_date_time`, which the specification calls `stop_date_time` (2.1.1 mod_cdrs)."""
+    from py_ocpi.modules.cdrs.v_2_1_1.schemas import Cdr
+
+    Cdr.__fields__["end_date_time"].alias = "stop_date_time"
+    Cdr.__config__.allow_population_by_field_name = True
 
 
 async def _answer(send: Send, data: Any, *, status: int = 200) -> None:
@@ -241,10 +260,12 @@ def main() -> None:
     from py_ocpi.main import get_application
     from py_ocpi.modules.versions.enums import VersionNumber
 
-    platform = Platform(f"http://{host}/ocpi/versions")
+    version = VersionNumber(sys.argv[1])
+    let_a_cdr_stop()
+    platform = Platform(f"http://{host}/ocpi/versions", version.value)
     modules = ["credentials", "locations", "sessions", "cdrs", "tariffs", "tokens", "commands"]
     app = get_application(
-        version_numbers=[VersionNumber.v_2_2_1],
+        version_numbers=[version],
         roles=[RoleEnum.emsp],
         crud=platform,
         modules=[ModuleID(module) for module in modules],

@@ -16,14 +16,16 @@ PATIENCE_S = 30.0
 EMSP = Path(__file__).with_name("emsp_app.py")
 
 T = TypeVar("T")
+OUR_ROLES = {"tokens": "RECEIVER", "commands": "RECEIVER"}  # where 2.1.1 names none
 
 
 class Emsp:
-    """The process. It answers for as many parties as are opened in it."""
+    """The process. It answers for as many parties as are opened in it, in one version of OCPI."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: str = "2.2.1") -> None:
+        self.version = version
         self.log = folder / "emsp.log"
-        self._process = processes.start(["-P", str(EMSP)], folder=folder, log=self.log, environ={})
+        self._process = processes.start(["-P", str(EMSP), version], folder=folder, log=self.log, environ={})
         assert self._process.stdout is not None
         port = self._process.stdout.readline().strip().decode()  # empty when it could not start
         assert port, self.log.read_text()
@@ -31,7 +33,7 @@ class Emsp:
 
     async def party(self, name: str, *, kind: str) -> "Partner":
         """`name` as in NL-EMA. `kind` A: it invites us with its token A. C: the token that it will hand us itself."""
-        partner = Partner(self, name, secrets.token_urlsafe(24))
+        partner = Partner(self, name, secrets.token_hex(24))
         await partner.order("open", kind=kind, token=partner.token)
         return partner
 
@@ -44,8 +46,9 @@ class Partner:
         self.name = name
         self.country_code, self.party_id = name.split("-")
         self.token = token
+        self.version = emsp.version
         self.versions_url = f"{emsp.url}/ocpi/versions"
-        self.results_url = f"{emsp.url}/ocpi/emsp/2.2.1/commands"
+        self.results_url = f"{emsp.url}/ocpi/emsp/{self.version}/commands"
         self._side_door = f"{emsp.url}/test/order"
         self._ours = ""  # the token by which it calls us
         self._endpoints: dict[tuple[str, str], str] = {}
@@ -56,15 +59,10 @@ class Partner:
         """It registers at us. py_ocpi answers our call back; its client side does not exist, so this is it."""
         self._ours = token_a
         versions = await self.call("GET", versions_url)
-        (details_url,) = [version["url"] for version in versions if version["version"] == "2.2.1"]
+        (details_url,) = [version["url"] for version in versions if version["version"] == self.version]
         details = await self.call("GET", details_url)
-        role = {"role": "EMSP", "country_code": self.country_code, "party_id": self.party_id}
-        mine = {
-            "token": self.token,
-            "url": self.versions_url,
-            "roles": [role | {"business_details": {"name": f"Drivers of {self.party_id}"}}],
-        }
         self._learn(details)
+        mine = await self.order("credentials")
         credentials = await self.call("POST", self._endpoints["credentials", ""], body=mine)
         self._ours = credentials["token"]
 
@@ -72,20 +70,21 @@ class Partner:
         """After we registered at it: what py_ocpi got from us."""
         (given,) = [r["body"] for r in await self.requests("POST", "credentials")]
         self._ours = given["token"]
-        (details_url,) = [v["url"] for v in await self.call("GET", given["url"]) if v["version"] == "2.2.1"]
+        (details_url,) = [v["url"] for v in await self.call("GET", given["url"]) if v["version"] == self.version]
         self._learn(await self.call("GET", details_url))
 
     def _learn(self, details: Mapping[str, Any]) -> None:
         for endpoint in details["endpoints"]:
             module = endpoint["identifier"]
-            role = "" if module == "credentials" else endpoint["role"]
+            role = "" if module == "credentials" else endpoint.get("role", OUR_ROLES.get(module, "SENDER"))
             self._endpoints[module, role] = endpoint["url"]
 
     # ---- what it says to us -----------------------------------------------------------------------------------------
 
     async def answer(self, method: str, url: str, *, body: Any = None) -> httpx.Response:
+        written = self._ours if self.version == "2.1.1" else b64encode(self._ours.encode()).decode()
         headers = {
-            "Authorization": f"Token {b64encode(self._ours.encode()).decode()}",
+            "Authorization": f"Token {written}",
             "X-Request-ID": secrets.token_hex(8),
             "X-Correlation-ID": secrets.token_hex(8),
         }
@@ -103,7 +102,7 @@ class Partner:
         return "/".join([self._endpoints[module, role].rstrip("/"), *parts])
 
     async def push(self, card: Mapping[str, Any]) -> None:
-        place = (card["country_code"], card["party_id"], card["uid"])
+        place = (self.country_code, self.party_id, card["uid"])
         await self.call("PUT", self.url("tokens", "RECEIVER", *place), body=card)
 
     async def list(self, module: str) -> Any:

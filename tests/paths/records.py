@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from csms.database import Database
-from csms.models import Connection, Station
+from csms.models import Connection, RemoteRequest, Station
 
 PATIENCE_S = 20.0
 
@@ -30,6 +30,14 @@ class Records:
             assert time.monotonic() < until, f"the database holds {found}"
             await asyncio.sleep(0.03)
         return found
+
+    def lose_patience(self) -> None:
+        """What was asked of stations should have been answered a minute ago."""
+        with self._database.write() as connection:
+            minute = timedelta(minutes=1)
+            for row in connection.execute(select(RemoteRequest.id, RemoteRequest.deadline_at)).all():
+                one = RemoteRequest.id == row.id
+                connection.execute(update(RemoteRequest).where(one).values(deadline_at=row.deadline_at - minute))
 
     async def away_for(self, station_id: str, away: timedelta) -> None:
         """The station has left; from now on that was `away` ago."""

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import httpx
 
-from crud.partners import Partners, Vault
+from crud.partners import Partners
 from csms import network_file
 from csms.database import Database
 from csms.import_network import import_network
+from csms.sealing import Vault
 from tests.paths import processes
 
 START_LIMIT_S = 30.0

@@ -7,6 +7,7 @@ from csms.events import (
     AuthorizationReply,
     AuthorizationStatus,
     BootReply,
+    CertificateReply,
     EndReply,
     HeartbeatReply,
     RegistrationStatus,
@@ -67,6 +68,10 @@ def stop_conf(reply: EndReply) -> Json:
 def data_transfer_conf(reply: VendorDataReply) -> Json:
     status = {"status": VENDOR_DATA[reply.status]}
     return status if reply.data is None else status | {"data": reply.data}
+
+
+def sign_certificate_conf(reply: CertificateReply) -> Json:
+    return {"status": "Accepted" if reply.accepted else "Rejected"}
 
 
 def empty_conf(_reply: Ack) -> Json:

@@ -9,6 +9,7 @@ import msgspec
 
 from csms import clock
 from csms.events import (
+    CertificateRequested,
     ConnectorStatus,
     ConnectorStatusReported,
     DiagnosticsStatusReported,
@@ -16,9 +17,11 @@ from csms.events import (
     FirmwareStatusReported,
     HeartbeatReceived,
     IdTokenPresented,
+    LogStatusReported,
     MeterSample,
     MeterSampled,
     SampledValue,
+    SecurityEventReported,
     StationBooted,
     StopReason,
     TransactionEnded,
@@ -27,7 +30,7 @@ from csms.events import (
 )
 from csms.gateway.frames import ErrorCode, Json
 from csms.gateway.ocpp16 import answers
-from csms.gateway.ocpp16.salvage import Coerce, any_text, meter_values, number, text, whole
+from csms.gateway.ocpp16.salvage import Coerce, any_text, long_text, meter_values, number, text, whole
 from csms.gateway.translator import CallRefused
 
 VERSION: Final = "1.6"
@@ -60,6 +63,7 @@ _STATUS_IN_ANY_CASE = {word.casefold(): status for word, status in STATUS.items(
 _REASON_IN_ANY_CASE = {word.casefold(): reason for word, reason in REASON.items()}
 
 HIGHEST_EVSE = 10_000
+HIGHEST_NUMBER = 2**31 - 1  # what we number is numbered from 1 to this
 HIGHEST_WH = 10**12  # a petawatt-hour; more is nonsense and would overflow a column of mWh
 
 
@@ -146,7 +150,7 @@ def start_transaction(payload: dict[str, Json], source: Source) -> TransactionSt
         evse=_evse(payload, source),
         id_token=payload.get("idTag", ""),
         meter_start_mwh=_mwh(payload, source, "meterStart"),
-        reservation_id=payload.get("reservationId"),
+        reservation_id=_reservation(payload, source),
     )
 
 
@@ -204,6 +208,50 @@ def firmware_status_notification(payload: dict[str, Json], source: Source) -> Fi
 def diagnostics_status_notification(payload: dict[str, Json], source: Source) -> DiagnosticsStatusReported:
     return DiagnosticsStatusReported(
         station_id=source.station_id, ocpp_version=VERSION, received_at=source.received_at, status=_word(payload)
+    )
+
+
+# ---- events of the security extension -------------------------------------------------------------------------------
+
+
+def signed_firmware_status_notification(payload: dict[str, Json], source: Source) -> FirmwareStatusReported:
+    return FirmwareStatusReported(
+        station_id=source.station_id,
+        ocpp_version=VERSION,
+        received_at=source.received_at,
+        status=_word(payload),
+        request_id=payload.get("requestId"),
+    )
+
+
+def log_status_notification(payload: dict[str, Json], source: Source) -> LogStatusReported:
+    return LogStatusReported(
+        station_id=source.station_id,
+        ocpp_version=VERSION,
+        received_at=source.received_at,
+        status=_word(payload),
+        request_id=payload.get("requestId"),
+    )
+
+
+def security_event_notification(payload: dict[str, Json], source: Source) -> SecurityEventReported:
+    if "type" not in payload:
+        raise CallRefused(ErrorCode.PROTOCOL_ERROR, "type is missing or no text")
+    return SecurityEventReported(
+        station_id=source.station_id,
+        ocpp_version=VERSION,
+        received_at=source.received_at,
+        occurred_at=_time(payload, source, "timestamp"),
+        kind=payload["type"],
+        tech_info=payload.get("techInfo"),
+    )
+
+
+def sign_certificate(payload: dict[str, Json], source: Source) -> CertificateRequested:
+    if "csr" not in payload:
+        raise CallRefused(ErrorCode.PROTOCOL_ERROR, "csr is missing or no text")
+    return CertificateRequested(
+        station_id=source.station_id, ocpp_version=VERSION, received_at=source.received_at, csr=payload["csr"]
     )
 
 
@@ -270,6 +318,15 @@ INBOUND: Final[Mapping[str, Inbound]] = {
     ),
     "FirmwareStatusNotification": Inbound({"status": text}, firmware_status_notification, answers.empty_conf),
     "DiagnosticsStatusNotification": Inbound({"status": text}, diagnostics_status_notification, answers.empty_conf),
+    # Improved security for OCPP 1.6-J
+    "SignedFirmwareStatusNotification": Inbound(
+        {"status": text, "requestId": whole}, signed_firmware_status_notification, answers.empty_conf
+    ),
+    "LogStatusNotification": Inbound({"status": text, "requestId": whole}, log_status_notification, answers.empty_conf),
+    "SecurityEventNotification": Inbound(
+        {"type": text, "timestamp": text, "techInfo": text}, security_event_notification, answers.empty_conf
+    ),
+    "SignCertificate": Inbound({"csr": long_text}, sign_certificate, answers.sign_certificate_conf),
 }
 
 
@@ -309,6 +366,15 @@ def _evse(payload: dict[str, Json], source: Source) -> int:
         return int(connector_id)
     source.note("connectorId:unreadable")
     return 0
+
+
+def _reservation(payload: dict[str, Json], source: Source) -> int | None:
+    """None for one that cannot be ours: no start is refused for it."""
+    number = payload.get("reservationId")
+    if number is None or 0 < number <= HIGHEST_NUMBER:
+        return None if number is None else int(number)
+    source.note("reservationId:unreadable")
+    return None
 
 
 def _mwh(payload: dict[str, Json], source: Source, field: str) -> int | None:

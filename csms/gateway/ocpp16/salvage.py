@@ -8,7 +8,7 @@ import orjson
 
 from csms.gateway.frames import Json
 
-LONGEST_TEXT = 500  # no field of a schema is longer, but for DataTransfer's data
+LONGEST_TEXT = 500  # no field of a schema is longer, but for DataTransfer's data and what is PEM
 
 Coerce: TypeAlias = Callable[[Json], Json | None]  # None: unreadable, leave it out
 
@@ -39,6 +39,11 @@ def any_text(value: Json) -> str | None:
         return value if isinstance(value, str) else orjson.dumps(value).decode()
     except orjson.JSONEncodeError:  # nested deeper than orjson writes
         return None
+
+
+def long_text(value: Json) -> str | None:
+    """Never cut: a certificate request is longer than any other text."""
+    return value if isinstance(value, str) else None
 
 
 def number(value: Json) -> int | float | None:
@@ -100,4 +105,5 @@ _SAMPLED_VALUE: Mapping[str, Coerce] = {
     "phase": text,
     "location": text,
     "unit": text,
+    "format": text,
 }

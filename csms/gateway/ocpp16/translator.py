@@ -11,8 +11,9 @@ from csms.commands import Answer, Command, Outcome
 from csms.events import Event
 from csms.gateway.frames import Call, ErrorCode, Json
 from csms.gateway.ocpp16.inbound import INBOUND, VERSION, Inbound, Source
-from csms.gateway.ocpp16.outbound import OUTBOUND, REFUSED_BY_CODE
-from csms.gateway.ocpp16.salvage import mend, without_nul
+from csms.gateway.ocpp16.outbound import OUTBOUND
+from csms.gateway.ocpp16.outcomes import REFUSED_BY_CODE
+from csms.gateway.ocpp16.salvage import LONGEST_TEXT, mend, without_nul
 from csms.gateway.ocpp16.schemas import MOST_VIOLATIONS, Schema, actions, error_code
 from csms.gateway.translator import CallRefused, CommandUnfit, answer_to
 
@@ -75,7 +76,7 @@ class Ocpp16:
 
     def failure(self, command: Command[A], code: str, description: str, /) -> A:
         outcome = REFUSED_BY_CODE.get(code, Outcome.FAILED)
-        return answer_to(command, outcome, f"{code} {description}".strip())
+        return answer_to(command, outcome, f"{code} {description}".strip()[:LONGEST_TEXT])
 
     def _unknown(self, action: str) -> CallRefused:
         if action in self._actions:

@@ -12,15 +12,18 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from adapters.cdrs import cdr_to_ocpi
+from adapters.sessions import session_to_ocpi
 from csms.billing.charge_records import bill, session_price
 from csms.billing.periods import closed
-from csms.billing.tariffs import Period, Price
+from csms.billing.pricing import Price, Rounding
+from csms.billing.roundings import keep
+from csms.billing.tariffs import Period
 from csms.billing.verdict import CAUSE_VERDICT, FLAG_VERDICT, Verdict
 from csms.database import Database
 from csms.events import ConnectorStatus, StopReason
 from csms.journal import Fact, FactType, Handler, Subscriber, Wake, append
 from csms.lifecycle import Cause, Flag
-from csms.models import Alert, ChargeRecord, DeadLetter, JournalEntry, Review, Tariff, Transaction
+from csms.models import Alert, ChargeRecord, DeadLetter, JournalEntry, MeterSampleRow, Review, Tariff, Transaction
 from csms.watch import UNBILLED_AFTER, unbilled_transactions
 from tests.csms.core_story import NOON, Story, told
 
@@ -33,10 +36,10 @@ ENERGY_AND_START = [
         ]
     }
 ]
-NIGHT_ONLY = [
+BY_CURRENT = [
     {
         "price_components": [{"type": "ENERGY", "price": "0.25", "vat": None, "step_size": 1}],
-        "restrictions": {"start_time": "22:00"},
+        "restrictions": {"max_current": "32"},
     }
 ]
 
@@ -171,6 +174,23 @@ async def test_a_record_is_read_as_a_cdr_whose_sums_hold(database: Database) -> 
         assert len(cdr["charging_periods"]) == 3
 
 
+async def test_a_least_price_is_in_the_total_alone(database: Database) -> None:  # CD-22, TC-23
+    async with told(database) as story:
+        story.site("CP1")
+        story.tariff(ENERGY_AND_START, details={"min_price": {"excl_vat": "2.00", "incl_vat": "2.40"}})
+        story.card(owner_id=7, country_code="NL", party_id="TNM")
+        await story.boot()
+        await charge(story)
+        bill_all(database)
+        (record,) = story.rows(ChargeRecord)
+        cdr = cdr_to_ocpi(record, story.rows(Tariff)[0], story.transaction())
+        assert cdr["total_cost"] == {"excl_vat": 2, "incl_vat": Decimal("2.4")}
+        parts = cdr["total_fixed_cost"]["excl_vat"] + cdr["total_energy_cost"]["excl_vat"]
+        assert parts == Decimal("0.6")
+        assert [line["dimension"] for line in record.lines] == ["FLAT", "ENERGY", "MIN_PRICE"]
+        assert sum(Decimal(line["incl_vat"]) for line in record.lines) == record.total_incl_vat
+
+
 async def test_the_operators_own_cards_are_billed_as_well(database: Database) -> None:
     async with told(database) as story:
         await ready(story)
@@ -223,6 +243,22 @@ async def test_a_running_session_shows_the_price_that_its_bill_will_have(databas
         assert [period.energy_mwh for period in stretches] == [period["energy_mwh"] for period in record.periods]
 
 
+async def test_the_kwh_of_a_running_session_never_fall(database: Database) -> None:  # SE-19
+    async with told(database) as story:
+        await ready(story)
+        number = (await story.start()).transaction_id
+        told_kwh = []
+        for minutes_ago, wh in ((0, 1500), (0, 1400), (9, 1100), (0, 1400), (3, 9000), (0, 300), (0, 800)):
+            story.pass_time(minutes=5)
+            await story.sample(number, wh, at=story.now - timedelta(minutes=minutes_ago))
+            told_kwh.append(session_to_ocpi(story.transaction(), *price_now(story))["kwh"])
+        story.pass_time(minutes=5)
+        await story.end(number, 900_000)
+        told_kwh.append(session_to_ocpi(story.transaction(), *price_now(story))["kwh"])
+        assert told_kwh == sorted(told_kwh)
+        assert told_kwh[0] == Decimal("0.5")
+
+
 async def test_samples_after_the_end_change_no_price(database: Database) -> None:  # E04
     async with told(database) as story:
         await ready(story)
@@ -263,11 +299,11 @@ def nothing(story: Story) -> None:
     ("tariff", "id_token", "end", "bent", "reasons"),
     [
         (None, CARD, {}, no_tariff, ["no_tariff"]),
-        (NIGHT_ONLY, CARD, {}, nothing, ["unsupported:restrictions"]),
+        (BY_CURRENT, CARD, {}, nothing, ["unsupported:max_current"]),
         (None, "UNKNOWN", {}, nothing, ["refused", "refused_start", "unknown_owner"]),
         (None, CARD, {"id_token": "SOMEBODY"}, nothing, ["foreign_stop_token"]),
         (None, CARD, {"violations": ("meterStop",)}, nothing, ["schema_violation"]),
-        (NIGHT_ONLY, CARD, {"id_token": "SOMEBODY"}, nothing, ["foreign_stop_token", "unsupported:restrictions"]),
+        (BY_CURRENT, CARD, {"id_token": "SOMEBODY"}, nothing, ["foreign_stop_token", "unsupported:max_current"]),
     ],
 )
 async def test_what_cannot_simply_be_billed_waits_with_its_reasons(
@@ -287,17 +323,17 @@ async def test_what_cannot_simply_be_billed_waits_with_its_reasons(
 
 
 @pytest.mark.parametrize(
-    ("dimension", "paused", "reasons"),
+    ("dimension", "paused", "total"),
     [
-        ("ENERGY", True, None),  # what stands still takes no energy
-        ("TIME", False, None),
-        ("TIME", True, ["unsupported:PARKING_TIME"]),
-        ("PARKING_TIME", False, None),
-        ("PARKING_TIME", True, ["unsupported:PARKING_TIME"]),
+        ("ENERGY", True, "10.0000"),  # what stands still takes no energy
+        ("TIME", False, "1.3333"),
+        ("TIME", True, "0.6667"),
+        ("PARKING_TIME", False, "0.0000"),
+        ("PARKING_TIME", True, "0.6667"),
     ],
 )
 async def test_parked_time_is_never_billed_as_something_else(
-    database: Database, dimension: str, paused: bool, reasons: list[str] | None
+    database: Database, dimension: str, paused: bool, total: str
 ) -> None:  # TC-14
     part = {"type": dimension, "price": "2.00", "vat": "20.0", "step_size": 1}
     async with told(database) as story:
@@ -309,8 +345,8 @@ async def test_parked_time_is_never_billed_as_something_else(
         story.pass_time(minutes=20)
         await story.end(started.transaction_id, 6_000_000)
         bill_all(database)
-        assert [review.reasons for review in story.rows(Review)] == ([reasons] if reasons else [])
-        assert len(story.rows(ChargeRecord)) == (0 if reasons else 1)
+        (record,) = story.rows(ChargeRecord)
+        assert (record.total_excl_vat, record.parking_s) == (Decimal(total), 1200 if paused else 0)
 
 
 async def test_energy_in_no_time_waits(database: Database) -> None:  # F05
@@ -448,3 +484,23 @@ def test_the_database_refuses_a_negative_length_or_energy(database: Database, ch
     Story(database).tariff()
     with pytest.raises(IntegrityError), database.write() as connection:
         put_ended(connection, **changes)
+
+
+async def test_what_a_session_cost_stays_what_its_bill_says(database: Database) -> None:  # TC-28
+    """Its samples are deleted one day, and a currency may be rounded otherwise: who reads it again sees the same."""
+    first_minutes = {"restrictions": {"max_duration": 600}, "price_components": [{"type": "ENERGY", "price": "0.25"}]}
+    later = {"price_components": [{"type": "ENERGY", "price": "1", "vat": "20"}]}
+    async with told(database) as story:
+        await ready(story, tariff=[first_minutes, later])
+        number = (await story.start()).transaction_id
+        for minutes, register_wh in ((9, 2000), (51, 2200)):
+            story.pass_time(minutes=minutes)
+            await story.sample(number, register_wh)
+        await story.end(number, 2_200_000)
+        before = price_now(story)
+        bill_all(database)
+        with database.write() as connection:
+            keep(connection, {"EUR": Rounding(1)})
+            connection.execute(delete(MeterSampleRow))
+        assert before[1].total_excl_vat == Decimal("0.4471")
+        assert price_now(story) == before

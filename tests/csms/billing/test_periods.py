@@ -13,7 +13,6 @@ from csms.billing.tariffs import Period
 from csms.events import MeterSample, SampledValue
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
 
 
 def at(minutes: float) -> datetime:

@@ -26,6 +26,7 @@ REPLIES: dict[type, Any] = {
     events.TransactionStarted: events.StartReply(transaction_id=4711, authorization=ACCEPTED),
     events.TransactionEnded: events.EndReply(authorization=ACCEPTED),
     events.VendorDataReceived: events.VendorDataReply(status=events.VendorDataStatus.UNKNOWN_VENDOR),
+    events.CertificateRequested: events.CertificateReply(True),
 }
 
 
@@ -112,7 +113,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def gateway_running(rig: Rig | None = None, *, versions: Any = None, **settings: Any) -> AsyncIterator[Rig]:
+async def gateway_running(
+    rig: Rig | None = None, *, versions: Any = None, quirks: Any = None, **settings: Any
+) -> AsyncIterator[Rig]:
     rig = rig or Rig()
     options = {} if versions is None else {"versions": versions}
     rig.gateway = Gateway(
@@ -122,6 +125,7 @@ async def gateway_running(rig: Rig | None = None, *, versions: Any = None, **set
         credentials=rig.stations,
         presence=rig.presence,
         message_log=rig.frames,
+        quirks=quirks,
         **options,
     )
     await rig.gateway.start()

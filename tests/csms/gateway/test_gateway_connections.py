@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed as SocketClosed
 from csms import bus, commands, events
 from csms.commands import Answer, Command, ConfigurationAnswer, Outcome
 from csms.gateway.frames import Call, Json
+from csms.gateway.ocpp16.control import TRIGGER
 from csms.gateway.ocpp16.translator import Ocpp16
 from tests.csms.gateway.gateway_rig import Rig, ask, gateway_running, receive, send, until
 
@@ -205,7 +206,7 @@ async def test_a_station_that_is_not_connected_is_offline_at_once(rig: Rig) -> N
 async def test_one_call_at_a_time_first_in_first_out(rig: Rig) -> None:  # X08
     async with rig.charger() as charger:
         await heartbeat(charger)
-        kinds = list(commands.TriggerKind)
+        kinds = list(TRIGGER)
         sent = [
             asyncio.create_task(
                 rig.connections.send(commands.TriggerMessage(station_id="CP1", kind=kind), timeout_s=10)

@@ -61,7 +61,7 @@ def basic(user: str, password: bytes) -> dict[str, str]:
         "Sec-WebSocket-Protocol: ocpp1.6,\r\n",
     ],
 )
-async def test_exactly_the_offered_version_that_we_speak_is_echoed(rig: Rig, offer: str) -> None:  # B04
+async def test_exactly_the_offered_version_that_we_speak_is_echoed(rig: Rig, offer: str) -> None:  # B04, TC_088_CSMS
     head, _, writer = await exchange(rig, HANDSHAKE.format(path="/ocpp/CP1", more=offer))
     assert head.startswith("HTTP/1.1 101")
     assert [line for line in head.split("\r\n") if line.lower().startswith("sec-websocket-protocol")] == [

@@ -1,5 +1,7 @@
 """Frames of OCPP 1.6 as the events they become, and commands as the frames that leave; pure, no socket."""
 
+import contextlib
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -19,6 +21,14 @@ from csms.gateway.ocpp16.outbound import OUTBOUND
 from csms.gateway.ocpp16.schemas import Schema
 from csms.gateway.ocpp16.translator import Ocpp16
 from csms.gateway.translator import CallRefused, CommandUnfit
+from csms.smart_charging.profile import (
+    ChargingProfile,
+    ChargingSchedule,
+    ProfileKind,
+    ProfilePurpose,
+    RateUnit,
+    SchedulePeriod,
+)
 
 NOW = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
 AT = datetime(2025, 6, 1, 10, 30, tzinfo=UTC)
@@ -301,6 +311,13 @@ def test_readings_that_are_no_readings_do_not_spoil_the_others(ocpp16: Ocpp16) -
     assert (value.value, value.unit, value.measurand) == ("5", "KWH", "Mine")
 
 
+def test_a_frame_that_is_mended_keeps_what_its_meter_signed(ocpp16: Ocpp16) -> None:  # X05
+    event = event_of(ocpp16, "MeterValues", meter({"value": "OCMF|{}|{}", "format": "SignedData", "unit": 7}))
+    (value,) = event.samples[0].values
+    assert (value.value, value.format) == ("OCMF|{}|{}", "SignedData")
+    assert event.violations != ()
+
+
 @pytest.mark.parametrize("zone", ["", "+00", "+0000", "+00:00"])
 def test_times_with_odd_zones_are_no_violation(ocpp16: Ocpp16, zone: str) -> None:  # X05
     event = event_of(ocpp16, "StartTransaction", START | {"timestamp": T[:-1] + zone})
@@ -379,7 +396,7 @@ def test_every_decision_has_a_word_of_1_6(status: AuthorizationStatus) -> None: 
     assert AUTHORIZATION[AuthorizationStatus.NOT_ALLOWED] == "Invalid"
 
 
-def test_a_decision_carries_its_end_and_its_group_when_it_fits() -> None:  # D08
+def test_a_decision_carries_its_end_and_its_group_when_it_fits() -> None:  # D08, TK-09
     reply = AuthorizationReply(status=AuthorizationStatus.EXPIRED, expires_at=AT, group_id="FLEET", message="sorry")
     assert id_tag_info(reply) == {
         "status": "Expired",
@@ -440,8 +457,17 @@ def test_a_command_becomes_its_frame(ocpp16: Ocpp16, command: Any, action: str, 
 
 
 @pytest.mark.parametrize("kind", list(commands.TriggerKind))
-def test_every_trigger_is_in_the_spec(ocpp16: Ocpp16, kind: commands.TriggerKind) -> None:
-    assert ocpp16.request(commands.TriggerMessage(station_id="CP1", kind=kind))[0] == "TriggerMessage"
+def test_every_trigger_is_in_one_spec_or_both(ocpp16: Ocpp16, kind: commands.TriggerKind) -> None:
+    said = set()
+    for command in (commands.TriggerMessage, commands.ExtendedTriggerMessage):
+        with contextlib.suppress(CommandUnfit):
+            said.add(ocpp16.request(command(station_id="CP1", kind=kind))[0])
+    only = {
+        commands.TriggerKind.DIAGNOSTICS_STATUS: {"TriggerMessage"},
+        commands.TriggerKind.LOG_STATUS: {"ExtendedTriggerMessage"},
+        commands.TriggerKind.SIGN_CERTIFICATE: {"ExtendedTriggerMessage"},
+    }
+    assert said == only.get(kind, {"TriggerMessage", "ExtendedTriggerMessage"})
 
 
 @pytest.mark.parametrize(
@@ -516,6 +542,35 @@ def test_a_configuration_is_read_with_its_quirks(ocpp16: Ocpp16) -> None:  # C09
     assert ocpp16.answer(command, 7).outcome is Outcome.FAILED
 
 
+def test_what_a_station_answers_without_end_is_cut(ocpp16: Ocpp16) -> None:
+    command = commands.GetConfiguration(station_id="CP1")
+    many = {"configurationKey": [{"key": f"{number}"} for number in range(9000)], "unknownKey": ["x"] * 9000}
+    answer = ocpp16.answer(command, many)
+    assert (len(answer.settings), len(answer.unknown)) == (2000, 2000)
+    assert answer.detail == "only the first 2000 of 9000"
+    assert len(ocpp16.failure(command, "InternalError", "x" * 100_000).detail) == 500
+
+
+@pytest.mark.parametrize(
+    "period",
+    [
+        {"startPeriod": 10**12, "limit": 6},
+        {"startPeriod": -1, "limit": 6},
+        {"startPeriod": 0, "limit": -1},
+        {"startPeriod": 0, "limit": 1e300},
+        {"startPeriod": 0, "limit": "NaN"},
+    ],
+)
+def test_a_composite_schedule_of_nonsense_is_none(ocpp16: Ocpp16, period: dict[str, Any]) -> None:
+    command = commands.GetCompositeSchedule(station_id="CP1", evse=1, duration_s=60)
+    schedule: dict[str, Any] = {"chargingRateUnit": "A", "chargingSchedulePeriod": [period], "duration": 10**15}
+    assert ocpp16.answer(command, {"status": "Accepted", "chargingSchedule": schedule}).schedule is None
+    schedule["chargingSchedulePeriod"] += [{"startPeriod": 0, "limit": 6, "numberPhases": 99}]
+    read = ocpp16.answer(command, {"status": "Accepted", "chargingSchedule": schedule}).schedule
+    assert read is not None
+    assert (read.duration_s, [(one.start_s, one.phases) for one in read.periods]) == (None, [(0, None)])
+
+
 def test_a_callerror_says_whether_the_charger_knows_the_message(ocpp16: Ocpp16) -> None:
     assert ocpp16.failure(CONFIGURE, "NotImplemented", "").outcome is Outcome.NOT_SUPPORTED
     failed = ocpp16.failure(commands.GetConfiguration(station_id="CP1"), "InternalError", "oops")
@@ -524,9 +579,143 @@ def test_a_callerror_says_whether_the_charger_knows_the_message(ocpp16: Ocpp16) 
 
 def test_every_command_and_every_event_of_the_core_has_its_row() -> None:
     assert set(OUTBOUND) == set(commands.AnyCommand.__args__)
-    assert len(INBOUND) == len(events.AnyEvent.__args__) == 10
+    # One event more than the events: of firmware there are two messages.
+    assert len(INBOUND) == len(events.AnyEvent.__args__) + 1
 
 
 def test_energy_keeps_its_fractions_of_a_watt_hour(ocpp16: Ocpp16) -> None:
     event = event_of(ocpp16, "StopTransaction", STOP | {"meterStop": 1234.567})
     assert Decimal(event.meter_stop_mwh) == Decimal(1_234_567)
+
+
+# ---- answers read forgivingly ---------------------------------------------------------------------------------------
+
+SCHEDULE = commands.GetCompositeSchedule(station_id="CP1", evse=1, duration_s=60)
+HASHES = {"issuerNameHash": "aa", "issuerKeyHash": "bb", "serialNumber": 63}
+
+
+def test_a_schedule_is_read_as_far_as_it_can_be(ocpp16: Ocpp16) -> None:  # G01, X05
+    answer = ocpp16.answer(
+        SCHEDULE,
+        {
+            "status": "ACCEPTED",
+            "connectorId": "1",
+            "chargingSchedule": {
+                "chargingRateUnit": "w",
+                "startSchedule": "2025-06-01T10:30:00",
+                "chargingSchedulePeriod": [
+                    {"startPeriod": "60", "limit": "7400.5", "numberPhases": None},
+                    {"startPeriod": 0, "limit": 11000},
+                    {"startPeriod": 120},
+                    "nonsense",
+                ],
+            },
+        },
+    )
+    assert (answer.outcome, answer.evse, answer.starts_at) == (Outcome.ACCEPTED, 1, AT)
+    assert answer.schedule is not None
+    assert [(period.start_s, period.limit) for period in answer.schedule.periods] == [
+        (0, Decimal(11000)),
+        (60, Decimal("7400.5")),
+    ]
+
+
+@pytest.mark.parametrize("told", [{}, {"chargingSchedule": 7}, {"chargingSchedule": {"chargingRateUnit": "hp"}}])
+def test_without_a_schedule_there_is_none(ocpp16: Ocpp16, told: Any) -> None:
+    answer = ocpp16.answer(SCHEDULE, {"status": "Accepted"} | told)
+    assert (answer.outcome, answer.schedule) == (Outcome.ACCEPTED, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "payload", "outcome"),
+    [
+        (commands.GetLocalListVersion(station_id="CP1"), {"listVersion": "12"}, Outcome.ACCEPTED),
+        (commands.GetLocalListVersion(station_id="CP1"), {"listVersion": "newest"}, Outcome.FAILED),
+        (commands.GetLocalListVersion(station_id="CP1"), [], Outcome.FAILED),
+        (commands.GetDiagnostics(station_id="CP1", url="http://a/b"), {"fileName": ""}, Outcome.ACCEPTED),
+        (commands.GetDiagnostics(station_id="CP1", url="http://a/b"), "cp1.log", Outcome.FAILED),
+        (commands.UpdateFirmware(station_id="CP1", url="http://a/b", retrieve_at=AT), {"status": 1}, Outcome.ACCEPTED),
+        (commands.UpdateFirmware(station_id="CP1", url="http://a/b", retrieve_at=AT), None, Outcome.FAILED),
+        (
+            commands.SendVendorData(station_id="CP1", vendor_id="A"),
+            {"status": "unknownvendorid"},
+            Outcome.NOT_SUPPORTED,
+        ),
+        (commands.SendVendorData(station_id="CP1", vendor_id="A"), None, Outcome.FAILED),
+    ],
+)
+def test_other_answers_are_read_with_their_quirks(ocpp16: Ocpp16, command: Any, payload: Any, outcome: Outcome) -> None:
+    assert ocpp16.answer(command, payload).outcome is outcome
+
+
+def test_certificates_that_cannot_be_read_are_left_out(ocpp16: Ocpp16) -> None:
+    command = commands.GetInstalledCertificates(station_id="CP1", use=commands.CertificateUse.MANUFACTURER_ROOT)
+    rows = [{"hashAlgorithm": "sha-256"} | HASHES, {"hashAlgorithm": "MD5"} | HASHES, HASHES, 7]
+    answer = ocpp16.answer(command, {"status": "Accepted", "certificateHashData": rows})
+    assert [(found.algorithm, found.serial_number) for found in answer.certificates] == [
+        (commands.HashAlgorithm.SHA256, "63")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "sent"), [("16.1", 16.1), ("16.19", 16.1), ("16.0", 16), ("0.05", 0), ("22080.3", 22080.3), ("32", 32)]
+)
+def test_a_limit_leaves_with_one_decimal_and_never_higher(ocpp16: Ocpp16, limit: str, sent: float) -> None:  # G01
+    profile = ChargingProfile(
+        profile_id=1,
+        stack_level=0,
+        purpose=ProfilePurpose.TX_DEFAULT,
+        kind=ProfileKind.RELATIVE,
+        schedule=ChargingSchedule(
+            unit=RateUnit.AMPERE, periods=(SchedulePeriod(start_s=0, limit=Decimal(limit)),), min_rate=Decimal(limit)
+        ),
+    )
+    _, payload = ocpp16.request(commands.SetChargingProfile(station_id="CP1", evse=1, profile=profile))
+    schedule = payload["csChargingProfiles"]["chargingSchedule"]
+    assert schedule["chargingSchedulePeriod"][0]["limit"] == sent
+    assert schedule["minChargingRate"] == sent
+    assert json.loads(orjson.dumps(payload))["csChargingProfiles"]["chargingSchedule"] == schedule
+
+
+def test_no_tenth_of_an_ampere_or_watt_breaks_the_schema(ocpp16: Ocpp16) -> None:  # G01
+    """`multipleOf: 0.1` in binary fractions is what trips validators."""
+    periods = tuple(SchedulePeriod(start_s=tenths, limit=Decimal(tenths) / 10) for tenths in range(1, 3_000, 7))
+    profile = ChargingProfile(
+        profile_id=1,
+        stack_level=0,
+        purpose=ProfilePurpose.TX_DEFAULT,
+        kind=ProfileKind.RELATIVE,
+        schedule=ChargingSchedule(unit=RateUnit.AMPERE, periods=periods),
+    )
+    action, _ = ocpp16.request(commands.SetChargingProfile(station_id="CP1", evse=1, profile=profile))
+    assert action == "SetChargingProfile"
+
+
+def test_a_full_list_takes_no_card_off(ocpp16: Ocpp16) -> None:
+    entries = (commands.ListedToken(id_token="A"),)
+    with pytest.raises(CommandUnfit):
+        ocpp16.request(commands.SendLocalList(station_id="CP1", version=1, full=True, entries=entries))
+
+
+@pytest.mark.parametrize(
+    ("action", "payload", "told"),
+    [
+        ("SignCertificate", {"csr": "x" * 6000}, {"csr": "x" * 6000}),
+        (
+            "SecurityEventNotification",
+            {"type": "Odd", "timestamp": "soon", "techInfo": 7},
+            {"kind": "Odd", "tech_info": "7"},
+        ),
+        ("LogStatusNotification", {"status": "Uploaded", "requestId": "6"}, {"status": "Uploaded", "request_id": 6}),
+        ("SignedFirmwareStatusNotification", {"status": "Idle"}, {"status": "Idle", "request_id": None}),
+    ],
+)
+def test_the_security_messages_are_read_with_their_faults(ocpp16: Ocpp16, action: str, payload: Any, told: Any) -> None:
+    event = event_of(ocpp16, action, payload)
+    assert {name: getattr(event, name) for name in told} == told
+
+
+@pytest.mark.parametrize("action", ["SignCertificate", "SecurityEventNotification", "LogStatusNotification"])
+def test_a_security_message_without_its_content_is_refused(ocpp16: Ocpp16, action: str) -> None:
+    with pytest.raises(CallRefused):
+        event_of(ocpp16, action, {})

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -97,7 +98,7 @@ class TinyCsms:
         self.socket = socket
         try:
             async for text in socket:
-                await self._receive(socket, json.loads(text))
+                await self._receive(socket, json.loads(text, parse_float=Decimal))
         except ConnectionClosed:
             return
 
@@ -133,10 +134,12 @@ class TinyCsms:
             return {"idTagInfo": {"status": self.card_status}}
         if action == "StartTransaction":
             return {"transactionId": next(self._transactions), "idTagInfo": {"status": self.card_status}}
+        if action in ("DataTransfer", "SignCertificate"):
+            return {"status": "Accepted"}
         return {}
 
     def _check(self, kind: int, action: str, payload: Any) -> None:
-        validator = get_validator(kind, action, "1.6")
+        validator = get_validator(kind, action, "1.6", parse_float=Decimal)
         self.violations += [f"{action}: {error.message}" for error in validator.iter_errors(payload)]
 
 

@@ -84,7 +84,7 @@ class MemoryCrud:
         self.command_response: Any = {"result": "ACCEPTED", "timeout": 30}
 
     def note(self, verb: str, module: Any, subject: Any, options: dict[str, Any]) -> None:
-        self.calls.append((verb, module.value, subject, options))
+        self.calls.append((verb, getattr(module, "value", module), subject, options))
         self.seen.append((current_caller.get(), current_request.get()))
         if self.failure is not None:
             raise self.failure
@@ -130,27 +130,30 @@ class Identity:
     def location_adapter(self, data: Any, version: Any) -> Any:
         return data
 
-    session_adapter = cdr_adapter = tariff_adapter = token_adapter = location_adapter
+    session_adapter = cdr_adapter = tariff_adapter = token_adapter = command_response_adapter = location_adapter
 
 
 class Credentials:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.versions: list[str] = []
+        self.roles: list[dict[str, Any]] = []
         self.failure: Exception | None = None
 
     def answer(self, *call: Any) -> dict[str, Any]:
         self.calls.append(call)
         if self.failure is not None:
             raise self.failure
-        return {"token": "fresh", "url": f"{PUBLIC_URL}/ocpi/versions", "roles": [], "secret": None}
+        return {"token": "fresh", "url": f"{PUBLIC_URL}/ocpi/versions", "roles": self.roles, "secret": None}
 
     async def get(self, caller: Caller, /) -> dict[str, Any]:
         return self.answer("get", caller.name)
 
-    async def register(self, caller: Caller, body: dict[str, Any], /) -> dict[str, Any]:
+    async def register(self, caller: Caller, body: dict[str, Any], version: str, /) -> dict[str, Any]:
+        self.versions.append(version)
         return self.answer("register", caller.name, body)
 
-    async def update(self, caller: Caller, body: dict[str, Any], /) -> dict[str, Any]:
+    async def update(self, caller: Caller, body: dict[str, Any], version: str, /) -> dict[str, Any]:
         return self.answer("update", caller.name, body)
 
     async def delete(self, caller: Caller, /) -> None:

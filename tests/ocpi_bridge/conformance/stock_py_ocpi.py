@@ -16,7 +16,9 @@ import httpx
 from py_ocpi import get_application
 from py_ocpi.core.authentication.authenticator import Authenticator
 from py_ocpi.core.enums import ModuleID, RoleEnum
+from py_ocpi.modules.commands.v_2_1_1.api import cpo as commands_211
 from py_ocpi.modules.commands.v_2_2_1.api import cpo as commands
+from py_ocpi.modules.credentials.v_2_1_1.api import cpo as credentials_211
 from py_ocpi.modules.credentials.v_2_2_1.api import cpo as credentials
 from py_ocpi.modules.versions.enums import VersionNumber
 
@@ -86,6 +88,19 @@ class Crud:
     async def do(self, module, role, action, data=None, *args, **kwargs):
         self.commands.append(data)
         return {"result": "ACCEPTED", "timeout": 1}
+
+
+MODULES_211 = ("credentials", "locations", "sessions", "cdrs", "tariffs", "tokens", "commands")
+
+
+class RawToken(Authenticator):
+    @classmethod
+    async def get_valid_token_c(cls):
+        return ["raw-token_1"]
+
+    @classmethod
+    async def get_valid_token_a(cls):
+        return ["a"]
 
 
 class OneToken(Authenticator):
@@ -168,7 +183,7 @@ async def probe():
         results["number_as_time_is_server_error"] = (await put({"last_updated": 5})).json()["status_code"] == 3000
         results["token_type_misnamed"] = (await get(f"{TOKENS}/AbC?type=BOGUS")).status_code == 200
         results["address_and_body_may_differ"] = (await put({}, uid="other")).json()["status_code"] == 1000
-        results["foreign_party_in_the_address"] = (await put({}, party="DE/XXX")).json()["status_code"] == 1000
+        results["foreign_party_in_the_address"] = (await put({}, party="DE/ABC")).json()["status_code"] == 1000
         patched = await client.patch(f"{TOKENS}/AbC", json={"valid": False})
         results["patch_without_last_updated"] = patched.json()["status_code"] == 1000
         await put({})
@@ -186,6 +201,10 @@ async def probe():
         start = {"response_url": "https://x/", "token": TOKEN, "location_id": "LOC1", "connector_id": "1"}
         await client.post(f"{CPO}/commands/START_SESSION", json=start)
         results["connector_without_evse"] = crud.commands[-1].get("connector_id") == "1"
+        profile = {"charging_rate_unit": "A", "charging_profile_period": [{"start_period": 0, "limit": 8.1}]}
+        asked = {"charging_profile": profile, "response_url": "https://x/"}
+        refused = await client.put(f"{CPO}/chargingprofiles/1", json=asked)
+        results["charging_profile_of_the_specification_refused"] = refused.status_code == 422
         preferences = await client.put(f"{CPO}/sessions/1/charging_preferences", json={"profile_type": "CHEAP"})
         results["charging_preferences_echoed"] = isinstance(preferences.json()["data"], list)
 
@@ -194,6 +213,52 @@ async def probe():
         answer = await client.post(f"{CPO}/credentials/", json=offered, headers=header("a"))
         results["credentials_by_the_library"] = bool(fetched) and answer.json()["status_code"] == 3000
         results["credentials_not_checked"] = bool(fetched)
+    return results
+
+
+async def probe_211():
+    """The same of its OCPI 2.1.1, where tokens are sent as they are."""
+    results = {}
+    fetched = []
+
+    async def no_result(**kwargs):
+        results["command_result_of_211_by_the_library"] = True
+
+    class NoClient(httpx.AsyncClient):
+        async def get(self, url, **kwargs):
+            fetched.append(str(url))
+            raise httpx.ConnectError("refused")
+
+    cpo, crud = "/ocpi/cpo/2.1.1", Crud()
+    modules = [module for module in ModuleID if module.value in MODULES_211]
+    app = get_application([VersionNumber.v_2_1_1], [RoleEnum.cpo], crud, modules, RawToken, Adapter)
+    commands_211.send_command_result = no_result
+    headers = {"Authorization": "Token raw-token_1"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://stock", headers=headers
+    ) as client:
+        versions = await client.get("/ocpi/versions")
+        results["raw_token_refused_on_versions"] = versions.json().get("status_code") != 1000
+        details = (await client.get("/ocpi/2.1.1/details")).json()["data"]["endpoints"]
+        results["commands_of_211_not_listed"] = "commands" not in [each["identifier"] for each in details]
+        crud.get = lambda *args, **kwargs: asyncio.sleep(0, {"id": "LOC1"})
+        one = await client.get(f"{cpo}/locations/LOC1")
+        results["single_object_of_211_in_a_list"] = isinstance(one.json()["data"], list)
+        sessions = await client.get(f"{cpo}/sessions/")
+        results["sessions_of_211_without_date_from"] = sessions.json()["status_code"] == 1000
+        token = {name: TOKEN[name] for name in ("uid", "type", "issuer", "valid", "whitelist", "last_updated")}
+        other = await client.put(f"{cpo}/tokens/NL/TNM/other", json={**token, "auth_id": "A"})
+        results["address_and_body_of_211_may_differ"] = other.json()["status_code"] == 1000
+        stop = {"response_url": "https://x/", "session_id": "S"}
+        await client.post(f"{cpo}/commands/STOP_SESSION", json=stop)
+        short = await client.post(f"{cpo}/commands/STOP_SESSION", json={"response_url": "https://x/"})
+        results["invalid_command_of_211_is_422"] = short.status_code == 422
+        whole_client, credentials_211.httpx.AsyncClient = httpx.AsyncClient, NoClient
+        offered = {"token": "has space", "url": "http://127.0.0.1:1/", "country_code": "NL", "party_id": "TNM"}
+        offered["business_details"] = {"name": "TNM"}
+        await client.post(f"{cpo}/credentials/", json=offered, headers={"Authorization": "Token a"})
+        credentials_211.httpx.AsyncClient = whole_client
+        results["credentials_of_211_by_the_library"] = bool(fetched)
     return results
 
 
@@ -241,7 +306,7 @@ if __name__ == "__main__":
     for handler in logging.getLogger("OCPI-Logger").handlers:
         handler.setStream(said)
     with contextlib.redirect_stderr(said):
-        found = asyncio.run(probe())
+        found = {**asyncio.run(probe_211()), **asyncio.run(probe())}
     found["settings_from_any_environment"] = steered_by_environment()
     found["token_uids_logged"] = "abc" in said.getvalue()
     print(json.dumps(found))

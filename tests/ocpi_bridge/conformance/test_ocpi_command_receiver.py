@@ -5,6 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ocpi_bridge.conformance.refusing import refused_field
+
 COMMANDS = "/cpo/2.2.1/commands"
 STOP = {"response_url": "https://emsp.example/results/1?x=y", "session_id": "Session-1"}
 UNLOCK = {"response_url": "https://emsp.example/1", "location_id": "LOC1", "evse_uid": "E1", "connector_id": "1"}
@@ -21,13 +23,6 @@ def start(world: Any, token: dict[str, Any], location: dict[str, Any]) -> dict[s
         "connector_id": "1",
         "authorization_reference": "Ref-1",
     }
-
-
-def refused_field(answer: httpx.Response) -> str:
-    assert answer.status_code == 200, answer.text
-    body = answer.json()
-    assert body["status_code"] == 2001
-    return str(body["data"]["errors"][0]["field"])
 
 
 def forwarded(world: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -128,20 +123,22 @@ def test_a_token_that_was_never_pushed_may_start(
     assert [module for _, module, _, _ in world.crud.calls] == ["locations", "commands"]
 
 
-def test_reservations_are_not_supported_yet(partner: httpx.Client, world: Any, start: dict[str, Any]) -> None:  # CM-10
+def test_reservations_are_forwarded_whole(partner: httpx.Client, world: Any, start: dict[str, Any]) -> None:  # CM-01
     reserve = {k: v for k, v in start.items() if k != "connector_id"}
     reserve |= {"expiry_date": "2026-01-01T00:00:00Z", "reservation_id": "R1"}
     cancel = {"response_url": "https://emsp.example/1", "reservation_id": "R1"}
     for command, body in (("RESERVE_NOW", reserve), ("CANCEL_RESERVATION", cancel)):
         answer = partner.post(f"{COMMANDS}/{command}", json=body)
-        assert (answer.json()["status_code"], answer.json()["data"]) == (
-            1000,
-            {"result": "NOT_SUPPORTED", "timeout": 0},
-        )
+        assert (answer.json()["status_code"], answer.json()["data"]) == (1000, {"result": "ACCEPTED", "timeout": 30})
         assert (
             refused_field(partner.post(f"{COMMANDS}/{command}", json={**body, "reservation_id": 5})) == "reservation_id"
         )
-    assert forwarded(world) == []
+    assert [(command, data["reservation_id"]) for command, data in forwarded(world)] == [
+        ("RESERVE_NOW", "R1"),
+        ("CANCEL_RESERVATION", "R1"),
+    ]
+    reserve["token"]["party_id"] = "XXX"
+    assert refused_field(partner.post(f"{COMMANDS}/RESERVE_NOW", json=reserve)) == "token.party_id"
 
 
 @pytest.mark.parametrize("command", ["START", "start_session", "STOP_SESSION/1", ""])

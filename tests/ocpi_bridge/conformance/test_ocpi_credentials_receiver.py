@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ocpi_bridge.conformance.refusing import refused_field
+
 VECTORS = Path(__file__).parents[2] / "vectors" / "ocpi" / "2.2.1"
 CREDENTIALS = "/cpo/2.2.1/credentials"
 OURS = {"token": "fresh", "url": "https://cpo.example/ocpi/versions", "roles": []}
@@ -15,13 +17,6 @@ THEIRS: dict[str, Any] = {
     "url": "https://emsp.example/versions",
     "roles": [{"role": "EMSP", "party_id": "TNM", "country_code": "NL", "business_details": {"name": "TNM"}}],
 }
-
-
-def refused_field(answer: httpx.Response) -> str:
-    assert answer.status_code == 200, answer.text
-    body = answer.json()
-    assert body["status_code"] == 2001
-    return str(body["data"]["errors"][0]["field"])
 
 
 def test_credentials_by_the_library(invited: httpx.Client, world: Any) -> None:  # CR-03, CR-04

@@ -197,16 +197,55 @@ def test_objects_rendered_before_pass_as_they_are(partner: httpx.Client, world: 
         assert OnlyBytes.json_bytes in partner.get(f"{CPO}/tariffs").content
 
 
-def test_charging_preferences_echoed(partner: httpx.Client, world: Any) -> None:  # SE-31
-    answer = partner.put(f"{CPO}/sessions/1/charging_preferences", json={"profile_type": "CHEAP"})
-    assert answer.status_code == 404
-    assert answer.json()["status_code"] == 2001
+PREFERENCES = {
+    "profile_type": "CHEAP",
+    "departure_time": "2026-03-04T17:00:00Z",
+    "energy_need": 20.5,
+    "discharge_allowed": False,
+}
+
+
+def test_charging_preferences_echoed(partner: httpx.Client, world: Any) -> None:  # SE-30
+    world.crud.command_response = "DEPARTURE_REQUIRED"
+    answer = partner.put(f"{CPO}/sessions/Session-1/charging_preferences", json=PREFERENCES)
+    assert (answer.status_code, answer.json()["status_code"]) == (200, 1000)
+    assert answer.json()["data"] == "DEPARTURE_REQUIRED"
+    ((verb, module, data, options),) = world.crud.calls
+    assert (verb, module, options["session_id"]) == ("do", "charging_preferences", "Session-1")
+    assert data == PREFERENCES
+    assert type(data["energy_need"]) is float  # not py_ocpi's, which says that it is "Number(20.5)"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"profile_type": "SLOW"}, "profile_type"),
+        ({"profile_type": None}, "profile_type"),
+        ({"departure_time": "soon"}, "departure_time"),
+        ({"energy_need": "much"}, "energy_need"),
+    ],
+)
+def test_preferences_that_cannot_be_read_are_2001(
+    partner: httpx.Client, world: Any, change: dict[str, Any], field: str
+) -> None:  # SE-30, TR-29
+    answer = partner.put(f"{CPO}/sessions/1/charging_preferences", json=PREFERENCES | change)
+    assert (answer.status_code, answer.json()["status_code"]) == (200, 2001)
+    assert [error["field"] for error in answer.json()["data"]["errors"]] == [field]
     assert world.crud.calls == []
+
+
+def test_where_preferences_cannot_be_set_the_address_is_404(
+    partner: httpx.Client, world: Any, refusal: Any
+) -> None:  # SE-31
+    world.crud.failure = refusal(404, 2001, "this EVSE takes no charging preferences")
+    answer = partner.put(f"{CPO}/sessions/1/charging_preferences", json=PREFERENCES)
+    assert (answer.status_code, answer.json()["status_code"]) == (404, 2001)
 
 
 def test_served_modules_not_listed(partner: httpx.Client) -> None:  # VE-01 to VE-05, TR-34
     assert partner.get("/versions").json()["data"] == [
         {"version": "2.2.1", "url": "https://cpo.example/ocpi/2.2.1"},
+        {"version": "2.1.1", "url": "https://cpo.example/ocpi/2.1.1"},
     ]
     details = partner.get("/2.2.1").json()["data"]
     assert details["version"] == "2.2.1"
@@ -219,10 +258,12 @@ def test_served_modules_not_listed(partner: httpx.Client) -> None:  # VE-01 to V
         "tariffs": "SENDER",
         "tokens": "RECEIVER",
         "commands": "RECEIVER",
+        "chargingprofiles": "RECEIVER",
+        "hubclientinfo": "RECEIVER",
     }
     for each in details["endpoints"]:
         assert each["url"] == f"https://cpo.example/ocpi/cpo/2.2.1/{each['identifier']}"
     for module in ("locations", "cdrs", "tariffs", "credentials"):
         assert partner.get(f"{CPO}/{module}").json()["status_code"] == 1000
-    for module in ("chargingprofiles/1", "clientinfo/NL/TNM", "hubclientinfo/NL/TNM"):
+    for module in ("clientinfo/NL/TNM", "payments/terminals"):
         assert partner.get(f"{CPO}/{module}").status_code == 404

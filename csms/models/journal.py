@@ -1,0 +1,56 @@
+"""The journal, how far each reader is, and what none could use."""
+
+from datetime import datetime
+
+from sqlalchemy import Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from csms.database import TransactionId, current_transaction
+from csms.models.base import Base, Big, JsonValue, Rowid
+
+
+class JournalEntry(Base):
+    """One fact, written in the transaction that made it true. `xid` orders PostgreSQL's concurrent commits."""
+
+    __tablename__ = "journal"
+    id: Mapped[Rowid]
+    xid: Mapped[int] = mapped_column(TransactionId, server_default=current_transaction())
+    type: Mapped[str]
+    schema_version: Mapped[int]
+    ocpp_version: Mapped[str]  # of the event it came from; "-" for facts that no charger told
+    event_id: Mapped[str]
+    station_id: Mapped[str | None]
+    subject: Mapped[str]
+    recorded_at: Mapped[datetime]
+    data: Mapped[JsonValue]
+    __table_args__ = (
+        Index(None, "xid", "id"),
+        Index(
+            "ix_journal_evse_status",  # what an EVSE told while a session ran there
+            "subject",
+            "recorded_at",
+            sqlite_where=text("type = 'evse_status'"),
+            postgresql_where=text("type = 'evse_status'"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+
+class JournalCursor(Base):
+    """How far a subscriber has read."""
+
+    __tablename__ = "journal_cursors"
+    subscriber: Mapped[str] = mapped_column(primary_key=True)
+    xid: Mapped[int] = mapped_column(TransactionId, server_default=text("'0'"))
+    position: Mapped[Big] = mapped_column(default=0)
+
+
+class DeadLetter(Base):
+    """A fact that a subscriber could not use: a newer schema, or one that made it fail each time (A11)."""
+
+    __tablename__ = "dead_letters"
+    id: Mapped[Rowid]
+    subscriber: Mapped[str]
+    journal_id: Mapped[Big]
+    reason: Mapped[str]
+    at: Mapped[datetime]

@@ -1,0 +1,242 @@
+"""Who may connect, and who is here: the gateway asks before it lets a station in, and tells who came and went."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table, and_, bindparam, func, or_, select, update
+
+from csms import models, station_security
+from csms.alerts import Alarm, raise_alarms
+from csms.bus import Admission, ConnectionClosed, ConnectionOpened, StationCredentials
+from csms.database import Database, insert_into
+from csms.journal import Fact, FactType, append
+from csms.locations import touch_stations
+from csms.models import Station, StationCertificate, StationSecurity
+from csms.strangers import Knocking, waiting
+
+SEEN_EVERY_S = 5.0
+
+News = ConnectionOpened | ConnectionClosed | Alarm
+
+
+class Stations:
+    """Answers the gateway's questions, and takes its word for who is connected (bus.Credentials, bus.Presence)."""
+
+    def __init__(self, database: Database, *, strangers: bool, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._strangers_wait = strangers
+        self._clock = clock
+        self._knocking = Knocking()
+        self._seen: dict[str, datetime] = {}
+        self._news: deque[News] = deque()
+        self.on_news: Callable[[], None] = lambda: None
+        self.on_opened: Callable[[ConnectionOpened], None] = lambda _: None
+
+    async def credentials(self, station_id: str, /) -> StationCredentials:
+        known = await asyncio.to_thread(self._look_up, station_id, self._knocking.names())
+        if isinstance(known, StationCredentials):
+            return known
+        waits, stored = known
+        now = asyncio.get_running_loop().time()
+        room = self._strangers_wait and self._knocking.let_in(station_id, now, waiting=waits, stored=stored)
+        return StationCredentials(admission=Admission.PENDING if room else Admission.UNKNOWN)
+
+    def _look_up(self, station_id: str, knocking: Collection[str]) -> StationCredentials | tuple[int, Collection[str]]:
+        """Of a stranger: how many wait for adoption, and who of `knocking` does by now."""
+        with self._database.read() as connection:
+            found = connection.execute(_CREDENTIALS, {"the_station": station_id}).all()
+            if found:
+                return _credentials(found)
+            stored = connection.execute(select(Station.station_id).where(Station.station_id.in_(knocking))).scalars()
+            return waiting(connection), set(stored)
+
+    def opened(self, connection: ConnectionOpened, /) -> None:
+        self._knocking.opened(connection.station_id)
+        self._news.append(connection)
+        self.on_opened(connection)
+        self.on_news()
+
+    def closed(self, connection: ConnectionClosed, /) -> None:
+        self._seen.pop(connection.station_id, None)
+        self._knocking.closed(connection.station_id)
+        self._news.append(connection)
+        self.on_news()
+
+    def duplicate(self, station_id: str, older: str, newer: str, /) -> None:
+        """B13: two boxes answer to one identity. The newer is served; somebody must look."""
+        detail = {"older": older, "newer": newer}
+        self._news.append(Alarm(kind="duplicate_identity", subject=station_id, station_id=station_id, detail=detail))
+        self.on_news()
+
+    def seen(self, station_id: str, at: datetime, /) -> None:
+        self._seen[station_id] = at
+
+    def news(self) -> Sequence[News]:
+        """Who came and went and is not written yet, in order."""
+        return list(self._news)
+
+    def forget(self, written: int) -> None:
+        """The first `written` of `news` are committed."""
+        for _ in range(written):
+            self._news.popleft()
+
+    def flush_seen(self) -> None:
+        """Write the last sign of life of each station that gave one (C02, T8): one statement for all of them."""
+        seen, self._seen = self._seen, {}
+        if not seen:
+            return
+        rows = [{"the_station": station_id, "at": at} for station_id, at in sorted(seen.items())]
+        try:
+            self._database.transact(lambda connection: connection.execute(_SEEN, rows))
+        except Exception:
+            self._seen = seen | self._seen
+            raise
+
+    def close_stale(self) -> None:
+        """At start: sockets that an earlier process left open are gone; their last frame is the last we heard."""
+        now = self._clock()
+        with self._database.write() as connection:
+            last_seen = select(Station.last_seen_at).where(Station.station_id == models.Connection.station_id)
+            connection.execute(
+                update(models.Connection)
+                .where(models.Connection.closed_at.is_(None))
+                .values(
+                    closed_at=now,
+                    last_frame_at=func.coalesce(last_seen.scalar_subquery(), models.Connection.opened_at),
+                    close_reason="the service stopped",
+                )
+            )
+            connection.execute(
+                update(Station).where(Station.connection_id.is_not(None)).values(connection_id=None, offline_since=now)
+            )
+
+
+_CREDENTIALS = (  # one row, or one for each certificate that was revoked
+    select(
+        Station.admission,
+        Station.password_hash,
+        Station.vendor,
+        Station.model,
+        Station.serial_number,
+        Station.firmware_version,
+        StationSecurity.profile,
+        StationSecurity.next_password_hash,
+        StationCertificate.fingerprint.label("revoked"),
+    )
+    .outerjoin(StationSecurity, StationSecurity.station_id == Station.station_id)
+    .outerjoin(
+        StationCertificate,
+        and_(StationCertificate.station_id == Station.station_id, StationCertificate.state == "revoked"),
+    )
+    .where(Station.station_id == bindparam("the_station"))
+)
+
+
+def _credentials(rows: Sequence[Any]) -> StationCredentials:
+    row = rows[0]
+    return StationCredentials(
+        admission=Admission(row.admission),
+        password_hash=row.password_hash,
+        next_password_hash=row.next_password_hash,
+        least_profile=row.profile or 0,
+        revoked=frozenset(row.revoked for row in rows if row.revoked is not None),
+        vendor=row.vendor or "",
+        model=row.model or "",
+        serial_number=row.serial_number or "",
+        firmware_version=row.firmware_version or "",
+    )
+
+
+_STATIONS = cast(Table, Station.__table__)
+_CONNECTIONS = cast(Table, models.Connection.__table__)
+_OLDER = or_(_STATIONS.c.last_seen_at.is_(None), _STATIONS.c.last_seen_at < bindparam("at"))
+_SEEN = (
+    update(_STATIONS)
+    .where(_STATIONS.c.station_id == bindparam("the_station"), _OLDER)
+    .values(last_seen_at=bindparam("at"))
+)
+_HERE = (
+    update(_STATIONS)
+    .where(_STATIONS.c.station_id == bindparam("the_station"))
+    .values(
+        connection_id=bindparam("new"),
+        connected_at=bindparam("at"),
+        last_seen_at=bindparam("at"),
+        offline_since=None,
+        ocpp_version=bindparam("version"),
+    )
+)
+_CLOSED = (
+    update(_CONNECTIONS)
+    .where(_CONNECTIONS.c.connection_id == bindparam("old"))
+    .values(
+        closed_at=bindparam("at"),
+        last_frame_at=bindparam("heard"),
+        close_code=bindparam("code"),
+        close_reason=bindparam("why"),
+    )
+)
+_GONE = (
+    update(_STATIONS)
+    .where(_STATIONS.c.station_id == bindparam("the_station"), _STATIONS.c.connection_id == bindparam("old"))
+    .values(connection_id=None, offline_since=bindparam("at"), last_seen_at=bindparam("heard"))
+)
+
+
+def write_news(connection: Connection, news: Sequence[News], now: datetime) -> None:
+    """At the head of a batch, so that what a connection delivers is judged with the connection known. All that came are
+    written before all that went: a socket that went takes its station away only while none came after it."""
+    raise_alarms(connection, [item for item in news if isinstance(item, Alarm)], now)
+    if came := [item for item in news if isinstance(item, ConnectionOpened)]:
+        _write_came(connection, came, now)
+    if went := [item for item in news if isinstance(item, ConnectionClosed)]:
+        rows = [
+            {
+                "the_station": item.station_id,
+                "old": item.connection_id,
+                "at": item.closed_at,
+                "heard": item.last_frame_at,
+                "code": item.code,
+                "why": item.reason,
+            }
+            for item in sorted(went, key=lambda item: item.station_id)
+        ]
+        connection.execute(_CLOSED, rows)
+        connection.execute(_GONE, rows)
+
+
+def _write_came(connection: Connection, came: Sequence[ConnectionOpened], now: datetime) -> None:
+    rows = [
+        {
+            "connection_id": item.connection_id,
+            "station_id": item.station_id,
+            "ocpp_version": item.ocpp_version,
+            "peer": item.peer,
+            "opened_at": item.opened_at,
+            "security_profile": item.security_profile,
+            "certificate": item.certificate,
+        }
+        for item in came
+    ]
+    connection.execute(insert_into(connection, _CONNECTIONS).on_conflict_do_nothing(), rows)
+    here = [
+        {
+            "the_station": item.station_id,
+            "new": item.connection_id,
+            "at": item.opened_at,
+            "version": item.ocpp_version,
+        }
+        for item in sorted({item.station_id: item for item in came}.values(), key=lambda item: item.station_id)
+    ]
+    connection.execute(_HERE, here)
+    append(connection, station_security.proven(connection, came), now=now)
+    stations = {item.station_id for item in came}
+    told = select(Station.station_id).where(Station.station_id.in_(stations), Station.offline_told.is_(True))
+    back = sorted(connection.execute(told).scalars())
+    if back:
+        connection.execute(update(Station).where(Station.station_id.in_(back)).values(offline_told=False))
+        facts = [Fact(type=FactType.STATION_ONLINE, subject=station_id, station_id=station_id) for station_id in back]
+        append(connection, [*facts, *touch_stations(connection, back, now)], now=now)

@@ -1,0 +1,270 @@
+"""How long the message log takes to be searched when it is full, and what its indexes cost each frame that is written."""
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection, event, text
+
+from csms import message_store, schema
+from csms.bus import LoggedFrame
+from csms.database import Database
+from csms.message_store import Wanted, id_at
+from csms.models import LogBase
+
+STATIONS = 1_000
+SPAN = timedelta(days=30)
+PORTION = 50_000
+RUNS = 5
+ACTIONS = {"Heartbeat": 40, "MeterValues": 40, "StatusNotification": 14, "Authorize": 3, "StartTransaction": 2}
+SEED = 20_250_601
+
+# What revision 0001 had, to say what the change of indexes costs.
+FIRST_INDEXES = {
+    "ix_messages_message": "CREATE INDEX ix_messages_message ON messages (message_id)",
+    "ix_messages_station": "CREATE INDEX ix_messages_station ON messages (station_id, id)",
+}
+KEPT = ("ix_messages_id",)
+
+Row = tuple[Any, ...]
+
+
+def rows(count: int, now: datetime) -> Iterator[Row]:
+    """`count` rows, two an exchange, evenly over SPAN. Half of the stations count their messages, half make UUIDs; a call in
+    500 is one of ours, one in 300 goes wrong."""
+    chance = random.Random(SEED)
+    names, weights = list(ACTIONS), list(ACTIONS.values())
+    counters = [0] * STATIONS
+    began, step = now - SPAN, SPAN / (count // 2)
+    for number in range(count // 2):
+        at = began + number * step
+        station = chance.randrange(STATIONS)
+        counters[station] += 1
+        message = str(counters[station]) if station % 2 else str(uuid.UUID(int=chance.getrandbits(128)))
+        ours = number % 500 == 0
+        action = "GetConfiguration" if ours else chance.choices(names, weights)[0]
+        bad = number % 300 == 7
+        there, back = ("out", "in") if ours else ("in", "out")
+        transaction = number // 20_000
+        body = f'{{"connectorId":1,"transactionId":{transaction},"meterValue":[{{"sampledValue":[{"x" * 200}]}}]}}'
+        name = f"CP{station:05d}"
+        request = f'[2,"{message}","{action}",{body}]'
+        yield (id_at(at), at, name, "1.6", there, "call", message, action, "ok", None, request)
+        answer = ("error", "rejected") if bad else ("result", "ok")
+        later = at + timedelta(milliseconds=20)
+        text_ = f'[3,"{message}",{{}}]'
+        yield (id_at(later) + 1, later, name, "1.6", back, answer[0], message, action, answer[1], 20.0, text_)
+
+
+def fill(database: Database, count: int, now: datetime) -> float:
+    """The indexes are made afterwards, as one would restore a dump."""
+    began = time.perf_counter()
+    indexes = list(LogBase.metadata.tables["messages"].indexes)
+    with database.write_log() as connection:
+        for index in indexes:
+            index.drop(connection)
+    portion: list[Row] = []
+    for row in rows(count, now):
+        portion.append(row)
+        if len(portion) == PORTION:
+            _store(database, portion)
+            portion = []
+    _store(database, portion)
+    with database.write_log() as connection:
+        for index in indexes:
+            index.create(connection)
+        if not database.sqlite:
+            connection.execute(text("ANALYZE messages"))
+    return time.perf_counter() - began
+
+
+def _store(database: Database, portion: list[Row]) -> None:
+    if not portion:
+        return
+    with database.write_log() as connection:
+        if database.sqlite:
+            moment = message_store.WRITTEN["sqlite"][1]
+            stored = [(row[0], moment(row[1]), *row[2:]) for row in portion]
+            connection.exec_driver_sql(message_store.WRITTEN["sqlite"][0], stored)
+            return
+        cursor = connection.connection.cursor()
+        columns = (
+            "id, at, station_id, ocpp_version, direction, message_type, message_id, action, result, latency_ms, frame"
+        )
+        with cursor.copy(f"COPY messages ({columns}) FROM STDIN") as copy:
+            for row in portion:
+                copy.write_row(row)
+
+
+def searches(now: datetime) -> dict[str, Wanted]:
+    middle = now - SPAN / 2
+    name = '"transactionId":{}'
+    return {
+        "the last 100": Wanted(),
+        "a station": Wanted(station="CP00500"),
+        "a station nobody has": Wanted(station="CP99999"),
+        "a common action": Wanted(action="heartbeat"),
+        "a rare action": Wanted(action="GetConfiguration"),
+        "an action nobody has": Wanted(action="Nothing"),
+        "a station and an action": Wanted(station="CP00500", action="StartTransaction"),
+        "a station and a rare action": Wanted(station="CP00500", action="GetConfiguration"),
+        "a message id, counted by 500 stations": Wanted(message_id="1000"),
+        "a message id of a station": Wanted(message_id="1000", station="CP00501"),
+        "an hour, two weeks ago": Wanted(since=middle, until=middle + timedelta(hours=1)),
+        "a station in that hour": Wanted(station="CP00500", since=middle, until=middle + timedelta(hours=1)),
+        "an action until then": Wanted(action="StartTransaction", until=middle),
+        "errors": Wanted(errors=True),
+        "errors of a station": Wanted(errors=True, station="CP00500"),
+        "errors until then": Wanted(errors=True, until=middle),
+        "what we asked": Wanted(direction="out"),
+        "what a station was asked": Wanted(direction="out", station="CP00500"),
+        "a transaction of a day": Wanted(
+            station="CP00500",
+            since=middle,
+            until=middle + timedelta(days=1),
+            naming=tuple(name.format(n) + "," for n in (125, 126)),
+        ),
+        "a text that nobody wrote": Wanted(text="nobody wrote this"),
+        "a text at a station": Wanted(text="Authorize", station="CP00500"),
+    }
+
+
+def timed(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) * 1000
+
+
+def plans(connection: Connection, wanted: Wanted) -> list[str]:
+    """How the database goes about the statements of one search."""
+    said: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        said.append((statement, parameters))
+
+    event.listen(connection.engine, "before_cursor_execute", note)
+    message_store.page(connection, wanted)
+    event.remove(connection.engine, "before_cursor_execute", note)
+    found: list[str] = []
+    for statement, parameters in said:
+        explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN (COSTS OFF) "
+        lines = connection.exec_driver_sql(explain + statement, parameters).all()
+        whole = "; ".join(str(line[-1]).strip() for line in lines)
+        if whole not in found:
+            found.append(whole)
+    return found
+
+
+def search(database: Database, now: datetime, console: Console, *, explain: bool) -> None:
+    table = Table(
+        "search", "found", "first ms", "median ms", title=f"A page of 100 ({database.log_engine.dialect.name})"
+    )
+    with database.log_engine.connect() as connection:
+        for name, wanted in searches(now).items():
+            first = timed(lambda wanted=wanted: message_store.page(connection, wanted))  # type: ignore[misc]
+            times = [timed(lambda wanted=wanted: message_store.page(connection, wanted)) for _ in range(RUNS)]  # type: ignore[misc]
+            count = len(message_store.page(connection, wanted).exchanges)
+            table.add_row(name, str(count), f"{first:.1f}", f"{statistics.median(times):.1f}")
+            if explain:
+                console.print(f"[bold]{name}[/]")
+                for plan in plans(connection, wanted):
+                    console.print("  " + plan, soft_wrap=True, highlight=False)
+    console.print(table)
+
+
+def write_cost(url: Callable[[], str], count: int, console: Console) -> None:
+    """Batches of 1,000 frames as the service writes them, with the indexes of 0001 and with those of now."""
+    table = Table("indexes", "us a frame", title="What a frame costs to write")
+    frames = [
+        [
+            LoggedFrame(
+                at=row[1],
+                station_id=row[2],
+                ocpp_version=row[3],
+                direction=row[4],
+                message_type=row[5],
+                message_id=row[6],
+                action=row[7],
+                result=row[8],
+                latency_ms=row[9],
+                text=row[10],
+            )
+            for row in portion
+        ]
+        for portion in _portions(rows(count, datetime.now(UTC)), 1_000)
+    ]
+    for name in ("first", "now", "first", "now"):
+        database = Database(url())
+        with database.write_log() as connection:
+            connection.execute(text("DELETE FROM messages"))
+            if name == "first":
+                for index in LogBase.metadata.tables["messages"].indexes:
+                    if index.name not in KEPT:
+                        index.drop(connection, checkfirst=True)
+                for index_name, statement in FIRST_INDEXES.items():
+                    connection.execute(text(f"DROP INDEX IF EXISTS {index_name}"))
+                    connection.execute(text(statement))
+            else:
+                for index_name in FIRST_INDEXES:
+                    connection.execute(text(f"DROP INDEX IF EXISTS {index_name}"))
+                for index in LogBase.metadata.tables["messages"].indexes:
+                    index.create(connection, checkfirst=True)
+        began = time.perf_counter()
+        for batch in frames:
+            with database.write_log() as connection:
+                message_store.write(connection, batch)
+        table.add_row(name, f"{(time.perf_counter() - began) / count * 1e6:.1f}")
+        database.dispose()
+    console.print(table)
+
+
+def _portions(source: Iterator[Row], size: int) -> Iterator[list[Row]]:
+    portion: list[Row] = []
+    for row in source:
+        portion.append(row)
+        if len(portion) == size:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.message_log", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--write-rows", type=int, default=200_000, help="for what a frame costs; 0: leave it out")
+    parser.add_argument("--database-url", help="an empty PostgreSQL database instead of a SQLite file")
+    parser.add_argument("--folder", help="where the SQLite file is made; some 7 GB for 10 million rows")
+    parser.add_argument("--plans", action="store_true", help="how the database goes about each search")
+    options = parser.parse_args()
+    console = Console(width=120)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        number = iter(range(1_000))
+
+        def url() -> str:
+            made = options.database_url or f"sqlite:///{Path(folder, f'bench{next(number)}.db')}"
+            schema.migrate(made)
+            return made
+
+        if options.write_rows:
+            write_cost(url, options.write_rows, console)
+        now = datetime.now(UTC)
+        database = Database(url())
+        with database.write_log() as connection:
+            connection.execute(text("DELETE FROM messages"))
+        console.print(f"{options.rows:,} rows stored in {fill(database, options.rows, now):.0f} s")
+        search(database, now, console, explain=options.plans)
+        database.dispose()
+
+
+if __name__ == "__main__":
+    main()
