@@ -28,7 +28,8 @@ from csms.simulator.charge_point import ChargePoint
 from csms.simulator.clock import SimClock
 from csms.simulator.profile import Profile
 from ocpi_bridge.emsp_simulator import EmspSimulator
-from ocpi_bridge.main import Service, configure_logging
+from ocpi_bridge.main import configure_logging
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 
 OCPP_PORT, HTTP_PORT = 9000, 8000
@@ -210,7 +211,7 @@ class Story:
         """The bill in our database, and the CDR that a partner's GET would show of it."""
         with self._service.database.read() as connection:
             record = connection.execute(select(ChargeRecord.__table__)).one()
-            rendered = self._service.current_state(connection, "cdrs", record.id)
+            rendered = self._service.shown.current_state(connection, "cdrs", record.id)
             transaction = connection.execute(select(Transaction.energy_mwh)).scalar_one()
             return record, (orjson.loads(encode(rendered)), transaction)
 

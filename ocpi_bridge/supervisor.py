@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import structlog
 
@@ -12,6 +13,8 @@ FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 30.0
 SOUND_AFTER_S = 60.0  # a task that ran for so long has recovered
 
+Run: TypeAlias = Callable[[], Awaitable[None]]
+
 
 class Supervisor:
     """Owns the long tasks of a process. `restarted(name)` is told of each restart."""
@@ -20,7 +23,7 @@ class Supervisor:
         self._restarted = restarted
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def start(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+    def start(self, name: str, run: Run) -> None:
         """`run` is called again whenever it ends, however it ends."""
         self._tasks[name] = asyncio.create_task(self._keep_running(name, run), name=name)
 
@@ -32,7 +35,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _keep_running(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+    async def _keep_running(self, name: str, run: Run) -> None:
         loop = asyncio.get_running_loop()
         pause_s = FIRST_PAUSE_S
         while True:

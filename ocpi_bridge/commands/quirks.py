@@ -40,7 +40,7 @@ def of_station(station_id: str, *, as_json: bool) -> None:
 
 def known(settings: Settings) -> Any:
     """The catalogue (csms.gateway.quirks.catalogue.Quirks)."""
-    from ocpi_bridge.main import known_quirks  # it alone knows the gateway, and takes its time to load
+    from ocpi_bridge.roles.quirks import known_quirks  # it alone knows the gateway, and takes its time to load
 
     return known_quirks(settings)
 

@@ -13,7 +13,7 @@ from csms import tokens
 from csms.bus import Admission
 from csms.database import Database
 from csms.models import Station
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import SettingsError, load
 from tests.csms.core_story import NOON
 from tests.ocpi_bridge.cli_answers import objects, refusal

@@ -17,7 +17,7 @@ from websockets.headers import build_authorization_basic
 
 from csms import stations
 from csms.database import Database
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 from tests.csms import pki, secure_story
 from tests.csms.core_story import NOON

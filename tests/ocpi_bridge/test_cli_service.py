@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 from csms import stations
 from csms.database import Database
 from ocpi_bridge.emsp_simulator.simulator import EmspSimulator
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 
 Cli = Callable[..., Any]

@@ -24,7 +24,7 @@ from csms import people, resets, stations
 from csms.database import Database
 from csms.models import Alert, RemoteRequest, Station
 from csms.users import Role
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 from tests.ocpi_bridge.cli_answers import objects
 

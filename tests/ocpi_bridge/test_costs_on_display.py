@@ -12,7 +12,7 @@ from csms.database import Database
 from csms.models import ActualSetting
 from csms.simulator.charge_point import ChargePoint
 from csms.simulator.profile import Profile
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 from tests.csms.core_story import Story
 

@@ -10,8 +10,8 @@ from csms.database import Database
 from csms.journal import FactType
 from ocpi_bridge.emsp_simulator import EmspSimulator, Fault
 from ocpi_bridge.introductions import Introductions, offer_of
-from ocpi_bridge.main import Service
 from ocpi_bridge.registration import OurRole
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 from tests.adapters import rows
 from tests.ocpi_bridge.conftest import Cli

@@ -16,7 +16,7 @@ from csms.models import ActualSetting, RemoteRequest, Station, StationBoot, Tran
 from csms.simulator.charge_point import ChargePoint
 from csms.simulator.profile import Profile
 from csms.tokens import TokenRecord, put
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 
 LIMIT_S = 30

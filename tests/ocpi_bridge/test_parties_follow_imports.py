@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from csms.import_network import import_network
-from ocpi_bridge import main
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles import partnership
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 
 LIMIT_S = 20
@@ -32,7 +32,7 @@ NETWORK: dict[str, Any] = {
 async def test_a_party_that_is_imported_while_we_run_is_ours(  # PU-03, CR-31
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(main, "ROLES_EVERY_S", 0.05)
+    monkeypatch.setattr(partnership, "ROLES_EVERY_S", 0.05)
     told = {
         "DATABASE_URL": f"sqlite:///{tmp_path / 'main.db'}",
         "DATA_DIR": str(tmp_path),

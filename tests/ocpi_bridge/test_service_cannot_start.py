@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import Settings, load
 
 LIMIT_S = 20

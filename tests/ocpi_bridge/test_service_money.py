@@ -7,7 +7,7 @@ from typing import Any
 from csms.billing.pricing import TO_FOUR_DECIMALS, Rounding
 from csms.billing.roundings import rounding_of
 from csms.database import Database
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 
 LIMIT_S = 20

@@ -14,8 +14,8 @@ from csms.database import Database
 from csms.models import Token
 from ocpi_bridge.emsp_simulator import EmspSimulator
 from ocpi_bridge.emsp_wire import next_page, read
-from ocpi_bridge.main import Service
 from ocpi_bridge.outbound import Guarded, OutboundPolicy, Response
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 from ocpi_bridge.token_sync import Pulled, TokenSync
 from tests.ocpi_bridge.conftest import Cli

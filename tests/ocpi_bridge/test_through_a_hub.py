@@ -18,7 +18,7 @@ from crud.models import Delivery, HubClient
 from csms.journal import Fact, FactType, append
 from csms.models import Alert, Connector, Evse, Location, Tariff, Token
 from ocpi_bridge.emsp_simulator import EmspSimulator
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 from tests.ocpi_bridge.conftest import Cli
 from tests.ocpi_bridge.recording_hub import HUB, RecordingHub, behind
@@ -230,7 +230,7 @@ async def test_the_hubs_broadcast_of_cards_is_taken_and_answered_to_the_hub(roam
 @only_sqlite
 async def test_all_cards_behind_the_hub_are_read_from_the_hub(roaming: Roaming) -> None:  # RT-10, CR-34
     roaming.a.issue_token("04AAAA02"), roaming.b.issue_token("04BBBB02")
-    pulled = await roaming.service._token_sync.pull(roaming.partner_id, full=True)
+    pulled = await roaming.service.partnership.token_sync.pull(roaming.partner_id, full=True)
     assert (pulled.listed, pulled.failure) == (2, None)
     reads = roaming.hub.through("tokens", "GET")
     assert {(each.to, each.sender) for each in reads} == {(HUB, ONE)}
@@ -307,7 +307,7 @@ async def test_a_hub_that_could_not_deliver_is_asked_who_is_there(roaming: Roami
     hub, a = roaming.hub, roaming.a
     await roaming.card(a, "04AAAA01")
     hub.clients[A].status, hub.clients[A].last_updated = "OFFLINE", "2026-03-04T13:00:00Z"  # and did not tell
-    roaming.service._hub_sync._pulled.clear()  # as if it were long ago
+    roaming.service.partnership.hub_sync._pulled.clear()  # as if it were long ago
     async with roaming.charger() as charger:
         await charger.begin("04AAAA01", at=datetime.now(UTC))
         await until(lambda: roaming.statuses()[A] == "OFFLINE")
@@ -325,11 +325,11 @@ async def test_cards_of_a_party_that_was_never_named_make_us_read_the_list_again
     async with EmspSimulator(party=("ES", "NEW")) as late:
         behind(roaming.hub, late, ONE, TWO)
         late.issue_token("04FFFF01", last_updated="2026-01-01T00:00:00Z")
-        roaming.service._hub_sync._pulled.clear()  # as if it were long ago
-        first = await roaming.service._token_sync.pull(roaming.partner_id, full=True)
+        roaming.service.partnership.hub_sync._pulled.clear()  # as if it were long ago
+        first = await roaming.service.partnership.token_sync.pull(roaming.partner_id, full=True)
         assert (first.listed, first.unreadable) == (1, 1)
         await until(lambda: roaming.statuses().get(("ES", "NEW")) == "CONNECTED")
-        second = await roaming.service._token_sync.pull(roaming.partner_id, full=True)
+        second = await roaming.service.partnership.token_sync.pull(roaming.partner_id, full=True)
     assert (second.listed, second.unreadable, second.changed) == (1, 0, 1)
 
 

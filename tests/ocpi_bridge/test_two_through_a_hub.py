@@ -18,7 +18,7 @@ from csms.database import Database
 from csms.import_network import import_network
 from csms.models import Token
 from ocpi_bridge.emsp_simulator import EmspSimulator
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import Settings, load
 from tests.ocpi_bridge.conftest import SECRET_KEY
 from tests.ocpi_bridge.recording_hub import HUB, Party, RecordingHub, behind

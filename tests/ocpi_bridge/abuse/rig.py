@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from crud.partners import Terms
 from csms.models import Base, Token
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 from tests.adapters import rows
 
