@@ -26,7 +26,7 @@ from ocpi_bridge.conformance.paging import page_filters, page_headers
 from ocpi_bridge.conformance.plugs import AdapterPlug, CrudPlug, NoAdapter, NoBackgroundTasks
 from ocpi_bridge.conformance.refusals import http_refusal
 from ocpi_bridge.conformance.treatments import Call, Data, Surroundings
-from ocpi_bridge.conformance.values import is_crowded
+from ocpi_bridge.conformance.values import holds_too_many, is_crowded
 
 BODY_CAP = 1 << 20
 BODY_TIMEOUT_S = 30.0
@@ -190,6 +190,8 @@ async def read_json(request: Request) -> Any:
                     raise http_refusal(413)
     except TimeoutError:
         raise http_refusal(408) from None
+    if holds_too_many(content):
+        raise http_refusal(413)
     try:
         body = orjson.loads(bytes(content))
     except orjson.JSONDecodeError:

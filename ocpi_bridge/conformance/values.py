@@ -50,6 +50,12 @@ def plain(value: Any) -> Any:
     return value
 
 
+def holds_too_many(content: bytes | bytearray) -> bool:
+    """Whether JSON opens more lists and objects than any object of OCPI holds: to make so many only to refuse them costs
+    most of a second."""
+    return content.count(b"[") + content.count(b"{") > MOST_VALUES
+
+
 def is_crowded(body: Any) -> bool:
     """More values than any object of OCPI holds. To validate each of a megabyte of them, and to say what is wrong with
     it, takes half a minute in which nobody else is served."""
