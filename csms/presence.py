@@ -122,6 +122,7 @@ _CREDENTIALS = (  # one row, or one for each certificate that was revoked
         Station.model,
         Station.serial_number,
         Station.firmware_version,
+        Station.heartbeat_interval_s,
         StationSecurity.profile,
         StationSecurity.next_password_hash,
         StationCertificate.fingerprint.label("revoked"),
@@ -147,6 +148,7 @@ def _credentials(rows: Sequence[Any]) -> StationCredentials:
         model=row.model or "",
         serial_number=row.serial_number or "",
         firmware_version=row.firmware_version or "",
+        heartbeat_interval_s=row.heartbeat_interval_s,
     )
 
 

@@ -40,7 +40,8 @@ class StationCredentials(msgspec.Struct, frozen=True, kw_only=True):
     """`password_hash` None: no password was set, plain access is the network's decision. `next_password_hash`: a password
     the station was given and has not used yet; both are good until then (X15). `least_profile`: the least security profile
     that is served, 0 to 3. `revoked`: SHA-256 fingerprints in hex of certificates that name it and count no more. `vendor`,
-    `model`, `serial_number`, `firmware_version`: what it said at its last Boot that was not rejected, empty where nothing."""
+    `model`, `serial_number`, `firmware_version`: what it said at its last Boot that was not rejected, empty where nothing.
+    `heartbeat_interval_s`: what it is told at a Boot that is accepted."""
 
     admission: Admission
     password_hash: str | None = None
@@ -51,6 +52,7 @@ class StationCredentials(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     serial_number: str = ""
     firmware_version: str = ""
+    heartbeat_interval_s: int = 300
 
 
 class Credentials(Protocol):

@@ -1,6 +1,6 @@
 """Who is connected, and the one way to ask something of a charger; a station's newest socket is the one that counts (T9)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TypeVar
 
 from csms.commands import Answer, Command, Outcome
@@ -29,9 +29,14 @@ class Connections:
 
     def close_station(self, station_id: str, code: int, reason: str) -> None:
         """Nothing happens when it is not connected."""
+        for link in self.links_of(station_id):
+            link.close(code, reason)
+
+    def links_of(self, station_id: str) -> Iterator[Link]:
+        """Its open sockets, the newest first."""
         link = self._links.get(station_id)
         while link is not None:
-            link.close(code, reason)
+            yield link
             link = link.older
 
     def attach(self, link: Link) -> None:

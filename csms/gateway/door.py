@@ -1,6 +1,7 @@
 """Nobody is served who may not be, and whoever is turned away leaves one log line and one row of the message log."""
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from csms.gateway.translator import Translator
 log = structlog.get_logger(__name__)
 
 CREDENTIALS_TIMEOUT_S = 10.0
+RETRY_AFTER_S = (20, 60)  # each its own, or all would be back at once
 
 ADMISSION_REFUSED: Final[Mapping[Admission, HTTPStatus]] = {
     Admission.UNKNOWN: HTTPStatus.NOT_FOUND,
@@ -67,6 +69,7 @@ class Door:
         authorities: Authorities,
         quirks: Quirks,
         let_in: LetIn,
+        crowded: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._credentials = credentials
@@ -76,6 +79,7 @@ class Door:
         self._authorities = authorities
         self._quirks = quirks
         self._let_in = let_in
+        self._crowded = crowded
 
     async def process_request(self, connection: ServerConnection, request: Request) -> Response:
         """The whole answer to a handshake. One that offers only versions we do not speak is completed without the header,
@@ -108,6 +112,8 @@ class Door:
         subprotocol = next((word for word in offered if word in self._translators), None)
         if subprotocol is None and not handshake.SOAP.isdisjoint(offered):
             return refuse(HTTPStatus.BAD_REQUEST, "SOAP or an early version was offered", JSON_ONLY)
+        if self._crowded():
+            return _later(refuse(HTTPStatus.SERVICE_UNAVAILABLE, "what came in is not worked off yet"))
         try:
             certificate = self._certificate(tls, remote, headers)
         except Doubtful as doubt:
@@ -226,6 +232,11 @@ class Door:
                 text=f"{int(status)} {reason}; peer {peer}; path {path}; offered [{offered}]",
             )
         )
+
+
+def _later(response: Response) -> Response:
+    response.headers["Retry-After"] = str(random.randint(*RETRY_AFTER_S))  # noqa: S311 - spreads load
+    return response
 
 
 def _challenge(response: Response, disproof: Disproof) -> Response:

@@ -59,7 +59,9 @@ class Gateway:
         message_log: MessageLog,
         versions: Mapping[str, Callable[[], Translator]] = VERSIONS,
         quirks: Quirks | None = None,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`crowded`: while it says so, nobody is let in, and those who come are told to come back later (503)."""
         self.port = settings.port
         self._settings = settings
         self._connections = connections
@@ -87,6 +89,7 @@ class Gateway:
             authorities=self._authorities,
             quirks=self._wiring.quirks,
             let_in=self._let_in,
+            crowded=crowded,
         )
 
     @property
@@ -197,15 +200,21 @@ class Gateway:
             link.ended()
             connection.receiver = link.task = None  # no cycle is left for the collector, which may be frozen
 
-    def _displace(self, older: Link, newer: Link) -> None:
-        self._spawn(self._close_displaced(older, newer))
+    def displaced(self, station_id: str, older: str, newer: str) -> None:
+        """The connection `newer` of this station is at another gateway. Nothing happens when `older` is gone."""
+        for link in self._connections.links_of(station_id):
+            if link.connection_id == older:
+                self._spawn(self._close_displaced(link, newer))
 
-    async def _close_displaced(self, older: Link, newer: Link) -> None:
+    def _displace(self, older: Link, newer: Link) -> None:
+        self._spawn(self._close_displaced(older, newer.connection_id))
+
+    async def _close_displaced(self, older: Link, newer: str) -> None:
         """The newer one is served already; whether the older one still answers only tells a reconnect from a second
         station under the same identity (T9)."""
         if await older.socket.pongs(PROBE_OF_OLDER_S):
-            log.warning("duplicate_identity", station_id=newer.station_id, older=older.peer, newer=newer.peer)
-            self._wiring.presence.duplicate(newer.station_id, older.connection_id, newer.connection_id)
+            log.warning("duplicate_identity", station_id=older.station_id, older=older.connection_id, newer=newer)
+            self._wiring.presence.duplicate(older.station_id, older.connection_id, newer)
         older.close(POLICY_VIOLATION, "replaced by a newer connection")
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
