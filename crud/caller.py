@@ -1,7 +1,7 @@
 """Who is asking and what they sent: set at the edge for each OCPI request, because py_ocpi hands crud only a token."""
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Party = tuple[str, str]  # (country_code, party_id)
@@ -20,8 +20,10 @@ class PresentedToken:
 class Caller:
     """The calling platform, known from its token alone (TR-09).
 
-    `token_state`: "A" may use versions and credentials only (TR-08), "C" everything. `roles`: (country_code, party_id,
-    role) of its credentials, empty before registration. `our_party`: the party of ours that answers it when it names none.
+    `token_state`: "A" may use versions and credentials only (TR-08), "C" everything; `superseded`: by a newer token, whose
+    answer this caller may not have heard, so it may only ask for that again. `roles`: (country_code, party_id, role) of its
+    credentials, empty before registration. `our_party`: the party of ours that answers it when it names none.
+    `token_digest`: of the token by which it called.
     `clients`: who stands behind a hub, in capitals; None: it has not told, so anybody may.
     `version`: in which it registered, whose modules are open to it; None before.
     """
@@ -30,6 +32,8 @@ class Caller:
     name: str
     token_state: Literal["A", "C"]
     our_party: Party
+    superseded: bool = False
+    token_digest: str = field(default="", repr=False)
     roles: tuple[tuple[str, str, str], ...] = ()
     accept_raw_token: bool = False
     version: str | None = None

@@ -15,6 +15,8 @@ class Partner(Base):
     Tokens are stored encrypted, since OCPI must show them again (CR-11), with a digest to find the caller by. `token_in` is
     ours, by which the partner calls us (A while invited, then C or B); `pending_in` works for versions, details and the
     partner's callback while we register at it (CR-22); `token_out` is the partner's, by which we call it (CR-25).
+    `pending_sent`: a registered partner may have taken `pending_in` already, since its answer was not heard.
+    `previous_in_digest`: of the token before `token_in`, which was "A" or "C" (`previous_in_state`), until that is used.
     `roles`: [{role, country_code, party_id, business_details}]; `endpoints`: [{identifier, role, url}].
     `clients_pulled_at`: of a hub, when the pull began that read its list of clients last; None: no list is known.
     `told_of_us`: what it knows of us by our last credentials: {"parties": [CC-PID], "endpoints": [...]} (VE-07).
@@ -33,6 +35,9 @@ class Partner(Base):
     token_in_digest: Mapped[str | None] = mapped_column(unique=True)
     pending_in: Mapped[str | None]
     pending_in_digest: Mapped[str | None] = mapped_column(unique=True)
+    pending_sent: Mapped[bool | None]
+    previous_in_digest: Mapped[str | None] = mapped_column(index=True)
+    previous_in_state: Mapped[str | None]
     token_out: Mapped[str | None]
     accept_raw_token: Mapped[bool] = mapped_column(default=False)
     send_raw_token: Mapped[bool] = mapped_column(default=False)

@@ -35,7 +35,9 @@ class Report:
 
 def reports(connection: Connection, now: datetime, *, name: str | None = None) -> list[Report]:
     """Of all partners, or of the one of this name; no token is read."""
-    columns = [column for column in Partner.__table__.c if not column.name.startswith(("token_", "pending_"))]
+    columns = [
+        column for column in Partner.__table__.c if not column.name.startswith(("token_", "pending_", "previous_"))
+    ]
     query = select(*columns).order_by(Partner.id)
     partners = connection.execute(query if name is None else query.where(Partner.name == name)).all()
     ids = [partner.id for partner in partners]

@@ -2,9 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from csms.database import Database
 from csms.sealing import SealBroken, Vault
 
 TOKEN_BYTES = 48  # 64 characters in URL-safe Base64, the most that OCPI allows (CR-30)
+REPEATED_FOR = timedelta(hours=1)  # so long a partner that did not hear our answer may ask for it again (CR-13)
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,7 @@ class PartnerRecord:
     versions_url: str | None
     token_in: str | None = field(repr=False)
     pending_in: str | None = field(repr=False)
+    pending_sent: bool
     token_out: str | None = field(repr=False)
     accept_raw_token: bool
     send_raw_token: bool
@@ -94,47 +96,91 @@ def new_token() -> str:
 
 _DIGESTS: Any = bindparam("digests", expanding=True)
 _BY_DIGEST = select(Partner.__table__).where(
-    or_(Partner.token_in_digest.in_(_DIGESTS), Partner.pending_in_digest.in_(_DIGESTS))
+    or_(
+        Partner.token_in_digest.in_(_DIGESTS),
+        Partner.pending_in_digest.in_(_DIGESTS),
+        Partner.previous_in_digest.in_(_DIGESTS),
+    )
 )
 
 
 class Partners:
     """Verbs on the partners' rows. Those with a connection are synchronous and leave the commit to the caller."""
 
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(self, database: Database, vault: Vault, *, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._vault = vault
+        self._clock = clock
 
     # ---- who calls --------------------------------------------------------------------------------------------------
 
-    async def caller(self, presented: Sequence[PresentedToken]) -> Caller | None:
-        """Whose token this is, None for nobody's. The token while we register at a partner counts as "A" (CR-22)."""
-        return await asyncio.to_thread(self._caller, presented)
+    async def caller(self, presented: Sequence[PresentedToken], working: bool = False) -> Caller | None:
+        """Whose token this is, None for nobody's. The token while we register at a partner counts as "A" (CR-22).
 
-    def _caller(self, presented: Sequence[PresentedToken]) -> Caller | None:
+        Whoever uses a token has it: the one before is void then (CR-05, CR-13). One that we have sent, and of which no answer
+        was heard, is in use as soon as it is `working`, which is for more than versions and credentials."""
+        return await asyncio.to_thread(self._caller, presented, working)
+
+    def _caller(self, presented: Sequence[PresentedToken], working: bool) -> Caller | None:
         with self._database.read() as connection:
-            return self.find(connection, presented)
+            row, used = self._row(connection, presented)
+            caller = None if row is None else self._known(connection, row, used)
+        if row is None or caller is None or caller.superseded:
+            return caller
+        arrived = used == row.token_in_digest and row.previous_in_digest is not None
+        taken = used == row.pending_in_digest and caller.token_state == "C" and working
+        if arrived or taken:
+            with self._database.write() as connection:
+                self._arrived(connection, row.id, used)
+        return caller
 
     def find(self, connection: Connection, presented: Sequence[PresentedToken]) -> Caller | None:
-        """As `caller`. Tokens are compared by keyed digest, so nothing is learned from the time it takes (TR-06)."""
+        """As `caller`, and nothing is written."""
+        row, used = self._row(connection, presented)
+        return None if row is None else self._known(connection, row, used)
+
+    def _row(self, connection: Connection, presented: Sequence[PresentedToken]) -> tuple[Row[Any] | None, str]:
+        """The partner, and the digest of the token by which it was found. Tokens are compared by keyed digest, so nothing is
+        learned from the time it takes (TR-06)."""
         readings = {self._vault.digest(reading.token): reading.is_raw for reading in reversed(presented)}
         row = connection.execute(_BY_DIGEST, {"digests": list(readings)}).first()
         if row is None:
+            return None, ""
+        known = (row.token_in_digest, row.pending_in_digest, row.previous_in_digest)
+        used = next(digest for digest in known if digest in readings)
+        return (None, "") if readings[used] and not row.accept_raw_token else (row, used)
+
+    def _known(self, connection: Connection, row: Row[Any], used: str) -> Caller | None:
+        superseded = used not in (row.token_in_digest, row.pending_in_digest)
+        if superseded and self._clock() - row.registered_at > REPEATED_FOR:
             return None
-        by_token_in = row.token_in_digest in readings
-        if readings[row.token_in_digest if by_token_in else row.pending_in_digest] and not row.accept_raw_token:
-            return None
-        registered = by_token_in and row.state == PartnerState.REGISTERED
-        state: Literal["A", "C"] = "C" if registered else "A"
+        whole = row.state == PartnerState.REGISTERED and (used == row.token_in_digest or row.pending_sent)
+        state: Literal["A", "C"] = "C" if whole else "A"
         return Caller(
             partner_id=row.id,
             name=row.name,
-            token_state=state,
+            token_state=row.previous_in_state if superseded else state,
+            superseded=superseded,
+            token_digest=used,
             our_party=(row.country_code, row.party_id),
             roles=tuple((role["country_code"], role["party_id"], role["role"]) for role in row.roles),
             accept_raw_token=row.accept_raw_token,
             clients=_clients(connection, row),
             version=row.version,
+        )
+
+    def _arrived(self, connection: Connection, partner_id: int, used: str) -> None:
+        mine = Partner.id == partner_id
+        connection.execute(update(Partner).where(mine, Partner.token_in_digest == used).values(**NO_PREVIOUS))
+        connection.execute(
+            update(Partner)
+            .where(mine, Partner.pending_in_digest == used)
+            .values(
+                token_in=Partner.pending_in,
+                token_in_digest=Partner.pending_in_digest,
+                **self._pending(None),
+                **NO_PREVIOUS,
+            )
         )
 
     # ---- reading ----------------------------------------------------------------------------------------------------
@@ -195,6 +241,7 @@ class Partners:
                 send_raw_token=send_raw_token,
                 **self._token_in(token),
                 **self._pending(None),
+                **NO_PREVIOUS,
             )
         )
         return token
@@ -218,15 +265,26 @@ class Partners:
         return int(known.id)
 
     def open_pending(self, connection: Connection, partner_id: int) -> str:
-        """A token that works for versions, details and credentials from this commit on (CR-22)."""
+        """A token that works for versions, details and credentials from this commit on (CR-22): the same again, when the
+        partner may have taken the last one already."""
+        partner = self.get(connection, partner_id)
+        if partner.pending_sent and partner.pending_in is not None:
+            return partner.pending_in
         token = new_token()
         connection.execute(update(Partner).where(Partner.id == partner_id).values(**self._pending(token)))
         return token
 
+    def pending_sent(self, connection: Connection, partner_id: int, token: str, sent: bool) -> None:
+        """Whether a registered partner may have taken that token without our hearing of it."""
+        mine = (Partner.id == partner_id) & (Partner.pending_in_digest == self._vault.digest(token))
+        registered = Partner.state == PartnerState.REGISTERED
+        connection.execute(update(Partner).where(mine, registered).values(pending_sent=sent))
+
     def close_pending(self, connection: Connection, partner_id: int, token: str) -> None:
-        """That token is void; a partner that nothing else is known of is forgotten (CR-26)."""
+        """That token is void, unless the partner may have taken it; a partner that nothing else is known of is forgotten
+        (CR-26)."""
         digest = self._vault.digest(token)
-        mine = (Partner.id == partner_id) & (Partner.pending_in_digest == digest)
+        mine = (Partner.id == partner_id) & (Partner.pending_in_digest == digest) & Partner.pending_sent.is_not(True)
         connection.execute(update(Partner).where(mine).values(**self._pending(None)))
         connection.execute(
             delete(Partner).where(
@@ -239,11 +297,20 @@ class Partners:
         )
 
     def complete(
-        self, connection: Connection, partner_id: int, *, expecting: str, token_in: str, terms: Terms, now: datetime
+        self,
+        connection: Connection,
+        partner_id: int,
+        *,
+        expecting: str,
+        token_in: str,
+        terms: Terms,
+        now: datetime,
+        asked_by: Caller | None = None,
     ) -> bool:
-        """The partner is registered on these terms, and `token_in` is the only token by which it calls us from now on.
+        """The partner is registered on these terms, and `token_in` is the only token by which it calls us from now on; but
+        until it has used that, whoever asked for it may ask again in the same way.
 
-        `expecting` is the token, presented or pending, on which this registration or rotation rests. False, and nothing
+        `expecting` is the token, ours or pending, on which this registration or rotation rests. False, and nothing
         is changed, when it is no longer that: somebody else was quicker, so concurrent requests register once (CR-12).
         """
         digest = self._vault.digest(expecting)
@@ -263,6 +330,7 @@ class Partners:
                 registered_at=now,
                 **self._token_in(token_in),
                 **self._pending(None),
+                **(_previous(asked_by.token_digest, asked_by.token_state) if asked_by else NO_PREVIOUS),
             )
         )
         return changed.rowcount == 1
@@ -295,6 +363,7 @@ class Partners:
                 told_of_us=None,
                 **self._token_in(None),
                 **self._pending(None),
+                **NO_PREVIOUS,
             )
         )
 
@@ -303,8 +372,9 @@ class Partners:
     def _token_in(self, token: str | None) -> dict[str, str | None]:
         return {"token_in": self._sealed(token), "token_in_digest": token and self._vault.digest(token)}
 
-    def _pending(self, token: str | None) -> dict[str, str | None]:
-        return {"pending_in": self._sealed(token), "pending_in_digest": token and self._vault.digest(token)}
+    def _pending(self, token: str | None) -> dict[str, Any]:
+        digest = token and self._vault.digest(token)
+        return {"pending_in": self._sealed(token), "pending_in_digest": digest, "pending_sent": None}
 
     def _sealed(self, token: str | None) -> str | None:
         return token and self._vault.seal(token)
@@ -322,6 +392,7 @@ class Partners:
             versions_url=row.versions_url,
             token_in=self._opened(row.token_in),
             pending_in=self._opened(row.pending_in),
+            pending_sent=bool(row.pending_sent),
             token_out=self._opened(row.token_out),
             accept_raw_token=row.accept_raw_token,
             send_raw_token=row.send_raw_token,
@@ -334,6 +405,13 @@ class Partners:
             told_of_us=row.told_of_us,
             asked_of_strangers=bool(row.asked_of_strangers),
         )
+
+
+def _previous(digest: str | None, state: str | None) -> dict[str, str | None]:
+    return {"previous_in_digest": digest, "previous_in_state": state}
+
+
+NO_PREVIOUS = _previous(None, None)
 
 
 def _clients(connection: Connection, row: Row[Any]) -> frozenset[Party] | None:

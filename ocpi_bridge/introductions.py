@@ -73,6 +73,8 @@ class Introductions:
 
     def reason(self, partner: PartnerRecord) -> str | None:
         """Why this partner must be told; None: it knows all."""
+        if partner.pending_sent:
+            return "answer lost"  # the token we sent last may be the one that it uses now
         if partner.told_of_us != self._offer(str(partner.version)):
             return "changed"  # VE-07, PU-03
         since = partner.registered_at

@@ -31,9 +31,10 @@ __all__ = [
 
 
 class PartnerDirectory(Protocol):
-    """Whose token is this? Compared in constant time or by digest, and a raw reading only with partners that may send one."""
+    """Whose token is this? Compared in constant time or by digest, and a raw reading only with partners that may send one.
+    `working`: it is used for more than versions and credentials."""
 
-    async def caller(self, presented: tuple[PresentedToken, ...], /) -> Caller | None: ...
+    async def caller(self, presented: tuple[PresentedToken, ...], working: bool, /) -> Caller | None: ...
 
 
 def create_ocpi_app(

@@ -15,7 +15,7 @@ from crud.caller import Caller, Party, Refusal
 from crud.partners import PartnerRecord, Partners, PartnerState, Terms, UnknownPartner, new_token
 from csms.database import Database
 from csms.locations import imported_parties
-from ocpi_bridge.emsp_client import EmspClient, Reply
+from ocpi_bridge.emsp_client import Delivery, EmspClient, Reply
 from ocpi_bridge.peers import is_raw, without_tokens
 from ocpi_bridge.push import resync
 from ocpi_bridge.terms import VERSIONS, Unusable, details_url, read_credentials, read_endpoints
@@ -80,19 +80,20 @@ class Registration:
         return self._credentials(partner.token_in)
 
     async def register(self, caller: Caller, body: Mapping[str, Any], version: str) -> dict[str, Any]:
-        """POST with token A, which stays good until this has succeeded and is dead then (CR-03 to CR-07)."""
+        """POST with token A, which stays good until this has succeeded and is dead then (CR-03 to CR-07); but a partner that
+        did not hear the answer has no other token, so until it used the new one it may post again."""
         partner = await self._partner(caller)
-        if partner.state is not PartnerState.INVITED or partner.token_in is None:
+        if not caller.superseded and partner.state is not PartnerState.INVITED:
             raise Refusal(405, 2000, "Already registered")
-        return await self._adopt(partner, partner.token_in, body, version)
+        return await self._adopt(partner, caller, body, version)
 
     async def update(self, caller: Caller, body: Mapping[str, Any], version: str) -> dict[str, Any]:
-        """PUT: everything is read again, and the old token is void at once (CR-08, CR-13). From here on the partner speaks the
-        version whose credentials it put (CR-28)."""
+        """PUT: everything is read again, and the old token is good for nothing but another PUT, until the new one is used
+        (CR-08, CR-13). From here on the partner speaks the version whose credentials it put (CR-28)."""
         partner = await self._partner(caller)
-        if caller.token_state != "C" or partner.state is not PartnerState.REGISTERED or partner.token_in is None:
+        if caller.token_state != "C" or partner.state is not PartnerState.REGISTERED:
             raise Refusal(405, 2000, "Not registered")
-        return await self._adopt(partner, partner.token_in, body, version)
+        return await self._adopt(partner, caller, body, version)
 
     async def delete(self, caller: Caller) -> None:
         """CR-10."""
@@ -103,8 +104,11 @@ class Registration:
         log.info("partner_left", partner=partner.name, by="partner")
 
     async def _adopt(
-        self, partner: PartnerRecord, presented: str, body: Mapping[str, Any], version: str
+        self, partner: PartnerRecord, caller: Caller, body: Mapping[str, Any], version: str
     ) -> dict[str, Any]:
+        if partner.token_in is None:
+            raise Refusal(405, 2000, "Not registered")
+        expecting = partner.token_in
         try:
             token, url, roles = read_credentials(body)
         except Unreadable as error:
@@ -115,7 +119,9 @@ class Registration:
             log.warning("registration_refused", partner=partner.name, status_code=reason.code, reason=str(reason))
             raise Refusal(200, reason.code, str(reason)) from None
         issued = new_token()
-        if not await self._write(lambda connection: self._complete(connection, partner, presented, issued, terms)):
+        if not await self._write(
+            lambda connection: self._complete(connection, partner, expecting, issued, terms, caller)
+        ):
             raise Refusal(405, 2000, "Another request with this token was quicker")
         log.info("partner_registered", partner=partner.name, version=terms.version, by="partner")
         self._changed()
@@ -171,6 +177,7 @@ class Registration:
         the newest that it offers too."""
         name, partner_id = partner.name, partner.id
         # Open before anything is asked, so that whatever fails is cleaned up in one place (CR-26).
+        in_doubt = partner.pending_sent
         issued = await self._write(lambda connection: self._partners.open_pending(connection, partner_id))
         try:
             wanted = VERSIONS if version is None else (version,)
@@ -180,7 +187,10 @@ class Registration:
             if endpoint is None:
                 raise Unusable(3003, "The version details list no credentials endpoint.")
             ours = in_words_of(terms.version, self._credentials(issued), partner.our_party)
+            await self._write(lambda connection: self._partners.pending_sent(connection, partner_id, issued, True))
             reply = await send(endpoint, token, ours, raw)
+            if surely_refused(reply) and not in_doubt:
+                await self._write(lambda connection: self._partners.pending_sent(connection, partner_id, issued, False))
             if not reply.ok:
                 raise Unusable(3001, f"It did not take our credentials: {said(reply, token, issued)}")
             their_token, their_url, roles = read_credentials(in_221(terms.version, reply.data))
@@ -237,11 +247,17 @@ class Registration:
         )
 
     def _complete(
-        self, connection: Connection, before: PartnerRecord, expecting: str, token_in: str, terms: Terms
+        self,
+        connection: Connection,
+        before: PartnerRecord,
+        expecting: str,
+        token_in: str,
+        terms: Terms,
+        asked_by: Caller | None = None,
     ) -> bool:
         now = self._clock()
         done = self._partners.complete(
-            connection, before.id, expecting=expecting, token_in=token_in, terms=terms, now=now
+            connection, before.id, expecting=expecting, token_in=token_in, terms=terms, now=now, asked_by=asked_by
         )
         if done:
             self._partners.told(connection, before.id, self._offer(terms.version))
@@ -308,6 +324,13 @@ def in_words_of(version: str, credentials: Mapping[str, Any], our_party: Party) 
 
 def in_221(version: str, body: Any) -> Any:
     return credentials_from_211(body) if version == v211.VERSION and isinstance(body, Mapping) else body
+
+
+def surely_refused(reply: Reply) -> bool:
+    """The partner has not taken our credentials. No answer, or one that is none of OCPI's, may come of one that has."""
+    if reply.status_code is not None or reply.delivery is Delivery.UNREACHABLE:
+        return not reply.ok
+    return reply.http_status is not None and 400 <= reply.http_status < 500
 
 
 def said(reply: Reply, *secrets: str) -> str:

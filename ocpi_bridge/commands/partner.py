@@ -50,7 +50,7 @@ def desk() -> Iterator[Desk]:
     key = settings.needed_secret_key()
     try:
         with opened(settings) as database:
-            yield Desk(settings=settings, database=database, partners=Partners(database, Vault(key)))
+            yield Desk(settings=settings, database=database, partners=Partners(database, Vault(key), clock=now))
     except UnknownPartner as error:
         raise Failed(f"there is no partner {error}") from None
     except AlreadyRegistered as error:

@@ -22,11 +22,13 @@ from ocpi_bridge.conformance.refusals import http_refusal, refused
 
 log = structlog.get_logger(__name__)
 
-FindCaller = Callable[[tuple[PresentedToken, ...]], Awaitable[Caller | None]]
+FindCaller = Callable[[tuple[PresentedToken, ...], bool], Awaitable[Caller | None]]
 
 # A slash inside an id arrives as %2F and must not become a separator (TR-36); no decoded path can hold a surrogate.
 ENCODED_SLASH = "\udc2f"
-OPEN_TO_TOKEN_A = frozenset({"versions", ModuleID.credentials_and_registration.value})  # TR-08
+CREDENTIALS = ModuleID.credentials_and_registration.value
+OPEN_TO_TOKEN_A = frozenset({"versions", CREDENTIALS})  # TR-08
+ASKED_AGAIN = {"A": "POST", "C": "PUT"}  # by what a token is superseded: all that it is good for then
 SECRETS_AND_TYPES = frozenset({b"authorization", b"content-type"})
 LOOKUP_TIMEOUT_S = 10.0
 
@@ -95,12 +97,22 @@ class Edge:
         if not presented:
             raise http_refusal(401)
         async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-            caller = await self.caller(presented)
+            caller = await self.caller(presented, module not in OPEN_TO_TOKEN_A)
         if caller is None or (presented[0].is_raw and not caller.accept_raw_token):
+            raise http_refusal(401)
+        if (
+            caller.superseded
+            and module == CREDENTIALS
+            and current_request.get().method != ASKED_AGAIN[caller.token_state]
+        ):
             raise http_refusal(401)
         if module in OPEN_TO_TOKEN_A:
             return caller
-        if caller.token_state == "A" or (version is not None and caller.version not in (None, version)):
+        if (
+            caller.superseded
+            or caller.token_state == "A"
+            or (version is not None and caller.version not in (None, version))
+        ):
             raise http_refusal(401)
         return caller
 

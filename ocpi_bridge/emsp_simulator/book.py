@@ -156,6 +156,8 @@ class Book:
         self.authorizations: dict[str, Authorization] = {}
         self.invitations: set[str] = set()  # tokens A: versions and credentials only
         self.inbound: set[str] = set()  # tokens that the CPO may use at us
+        self.overlap = False  # does the token before the newest stay good for credentials, until that one is used?
+        self.superseded: str | None = None  # that token
         self.outbound: str | None = None  # the token that we use at the CPO
         self.registered = False
         self.registering = asyncio.Lock()  # held during register(): what the CPO pushes meanwhile waits for its end

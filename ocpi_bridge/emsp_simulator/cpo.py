@@ -112,6 +112,7 @@ class TowardsCpo(Book):
     def forget_cpo(self) -> None:
         self.registered = False
         self.inbound = set()
+        self.superseded = None
         self.outbound = None
         self.cpo_parties = []
         self.cpo_endpoints = {}

@@ -61,8 +61,11 @@ class Receivers:
 
     async def answer(self, request: Received) -> Answer:
         module, path = place(request.path)
-        allowed = self._emsp.inbound | (self._emsp.invitations if module in CONFIGURATION else set())
-        if self._judge.token_of(request) not in allowed:
+        token = self._judge.token_of(request)
+        if token in self._emsp.inbound:
+            self._emsp.superseded = None
+        older = self._emsp.invitations | {self._emsp.superseded}
+        if token is None or token not in self._emsp.inbound | (older if module in CONFIGURATION else set()):
             self._emsp.complain(subject(request), "unknown token (TR-07)")
             return Answer(http=401, code=2001, message="Unknown token")
         handler = self._handlers.get((module, request.method))
@@ -103,10 +106,11 @@ class Receivers:
         return Answer(data=self._emsp.credentials(str(self._judge.token_of(request))))
 
     async def _post_credentials(self, request: Received, _path: Path) -> Answer:
-        if self._emsp.registered:
+        token = str(self._judge.token_of(request))
+        if self._emsp.registered and token != self._emsp.superseded:
             raise NotSo(405, 2000, "Already registered (CR-07)")
         answer = await self._adopt(request)
-        self._emsp.invitations.discard(str(self._judge.token_of(request)))  # CR-05
+        self._emsp.invitations.discard(token)  # CR-05
         return answer
 
     async def _put_credentials(self, request: Received, _path: Path) -> Answer:
@@ -121,6 +125,7 @@ class Receivers:
             raise NotSo(200, 3001, "Unable to use the client's API")
         token = self._emsp.new_inbound_token()
         self._emsp.inbound = {token}
+        self._emsp.superseded = self._judge.token_of(request) if self._emsp.overlap else None
         return Answer(data=self._emsp.credentials(token))
 
     async def _delete_credentials(self, _request: Received, _path: Path) -> Answer:

@@ -28,7 +28,7 @@ class Partnership:
         self.health = Health(clock=clock)
         self.client = EmspClient(self.guarded, clock=clock, heard=self.health.heard)
         self.vault = Vault(settings.needed_secret_key())
-        self.partners = Partners(database, self.vault)
+        self.partners = Partners(database, self.vault, clock=clock)
         self.token_owner = TokenOwnerAtPartner(database, self.partners, self.client, clock=clock)
         self.token_finder = TokenFinderAtPartners(database, self.partners, self.client, clock=clock)
         self._our_roles: list[OurRole] = [(*settings.our_party, settings.operator_name)]

@@ -79,7 +79,7 @@ def _surface(database: Database, token: str) -> Callable[[str], Awaitable[Any]]:
             }
         ),
         adapter=Adapter(),
-        partners=Partners(database, Vault("a key of the benchmark")),
+        partners=Partners(database, Vault("a key of the benchmark"), clock=lambda: NOW),
         credentials=nobody,
         public_url="https://cpo.example",
         our_parties=[("BE", "BEC")],
@@ -131,7 +131,7 @@ class Pages:
 
 def _filled(database: Database) -> str:
     """A hundred locations of two EVSEs with two connectors each; as many sessions of 90 minutes, and their CDRs."""
-    partners = Partners(database, Vault("a key of the benchmark"))
+    partners = Partners(database, Vault("a key of the benchmark"), clock=lambda: NOW)
     terms = Terms(
         token="out",
         versions_url="https://emsp.example/versions",

@@ -31,7 +31,7 @@ TOKEN_PATH = "/tokens/NL/TNM/012345678"
 
 
 class Directory:
-    async def caller(self, presented):
+    async def caller(self, presented, working):
         callers = {"tnm-token": TNM, "other-token": OTHER}
         return next((callers[each.token] for each in presented if each.token in callers), None)
 

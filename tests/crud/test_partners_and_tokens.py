@@ -29,7 +29,7 @@ def vault() -> Vault:
 
 @pytest.fixture
 def partners(database: Database, vault: Vault) -> Partners:
-    return Partners(database, vault)
+    return Partners(database, vault, clock=lambda: NOON)
 
 
 def said(token: str, *, is_raw: bool = False) -> PresentedToken:
@@ -190,7 +190,7 @@ async def test_who_leaves_has_no_token_of_either_direction(database: Database, p
 def test_a_partner_sealed_with_another_key_is_left_out_and_harms_no_other(
     database: Database, partners: Partners
 ) -> None:
-    registered(database, Partners(database, Vault("the key of last year")), "unreadable")
+    registered(database, Partners(database, Vault("the key of last year"), clock=lambda: NOON), "unreadable")
     registered(database, partners, "emsp")
     with database.read() as connection:
         assert [partner.name for partner in partners.registered(connection)] == ["emsp"]

@@ -28,7 +28,7 @@ RESPONSE_URL = "https://emsp.example/1"
 
 
 class Directory:
-    async def caller(self, presented):
+    async def caller(self, presented, working):
         callers = {"raw-token": EMSP, "newer": replace(EMSP, version="2.2.1"), "first": replace(EMSP, token_state="A")}
         return next((callers[each.token] for each in presented if each.token in callers and not each.is_raw), None)
 

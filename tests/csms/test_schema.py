@@ -21,7 +21,14 @@ from csms.models import Base, LogBase
 from csms.schema import VERSION_TABLES, SchemaError, migrate
 
 ROOT = Path(__file__).resolve().parents[2]
-EVERYTHING = ["0001 (main)", "0002 (main)", "0001 (message_log)", "0002 (message_log)"]
+EVERYTHING = [
+    "0001 (main)",
+    "0002 (main)",
+    "0003 (main)",
+    "0001 (message_log)",
+    "0002 (message_log)",
+    "0003 (message_log)",
+]
 
 
 def differences(connection: Connection, metadata: MetaData) -> list[object]:

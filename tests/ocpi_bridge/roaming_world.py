@@ -64,7 +64,7 @@ class World:
         self.database = database
         self.clock = Clock()
         self.wake = Wake()
-        self.partners = Partners(database, vault())
+        self.partners = Partners(database, vault(), clock=self.clock)
         self.guarded = Guarded(OutboundPolicy(["127.0.0.0/8"]), timeout_s=call_limit_s)
         self.health = Health(clock=self.clock, chance=lambda: 0.5)
         self.client = EmspClient(self.guarded, clock=self.clock, retry_wait_s=0.01, heard=self.health.heard)

@@ -72,7 +72,7 @@ def test_a_database_without_tables_is_one_line(cli: Cli, environment: Callable[.
     migrated = cli("migrate")
     assert (migrated.exit_code, migrated.stdout) == (
         0,
-        "applied 0001 (main), 0002 (main), 0001 (message_log), 0002 (message_log)\n",
+        "applied 0001 (main), 0002 (main), 0003 (main), 0001 (message_log), 0002 (message_log), 0003 (message_log)\n",
     )
     assert cli("migrate").stdout == "the schema is the newest already\n"
     assert cli("station", "list").exit_code == 0

@@ -22,7 +22,7 @@ HEADERS = {"Authorization": "Token " + base64.b64encode(b"token-c").decode()}
 
 
 class OnePartner:
-    async def caller(self, presented: Any, /) -> Caller | None:
+    async def caller(self, presented: Any, _working: bool, /) -> Caller | None:
         return EMSP if any(reading.token == "token-c" for reading in presented) else None
 
 

@@ -185,7 +185,7 @@ async def test_a_permanent_refusal_is_kept_and_shown(world: World, emsp: EmspSim
 
 def test_the_command_shows_it(cli: Cli, database: Database) -> None:
     world = World(database)
-    partners = Partners(database, Vault(SECRET_KEY))
+    partners = Partners(database, Vault(SECRET_KEY), clock=world.clock)
     with database.write() as connection:
         partners.invite(connection, "Acme", ("BE", "BEC"), world.clock())
         partner = partners.named(connection, "Acme")

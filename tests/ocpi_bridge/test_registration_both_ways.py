@@ -94,8 +94,12 @@ async def test_token_a_is_dead_after_success_and_opens_no_module_before(
     assert (await ask(emsp, "GET", versions_url, token_a)).http_status == 200
     assert (await ask(emsp, "GET", tokens, token_a)).http_status == 401
     credentials = await emsp.register(versions_url, token_a)
-    assert (await ask(emsp, "GET", versions_url, token_a)).http_status == 401
+    assert (await ask(emsp, "GET", tokens, token_a)).http_status == 401
+    assert (await ask(emsp, "GET", emsp.cpo_endpoints["credentials", ""], token_a)).http_status == 401
     assert (await ask(emsp, "GET", tokens, credentials["token"])).http_status == 404
+    assert (await ask(emsp, "GET", versions_url, token_a)).http_status == 401
+    reply = await ask(emsp, "POST", emsp.cpo_endpoints["credentials", ""], token_a, emsp.credentials("B"))
+    assert reply.http_status == 401
 
 
 @only_sqlite
@@ -183,6 +187,8 @@ async def test_posts_at_the_same_time_register_once(
     url = door[1].replace("versions", "cpo/2.2.1/credentials")
     tokens = ["token-1", "token-2", "token-3"]
     emsp.inbound |= set(tokens)
+    emsp.slow_s = 0.3  # none is done before all have begun
+    emsp.fault("versions", Fault.SLOW, times=None)
     replies = await asyncio.gather(*(ask(emsp, "POST", url, token_a, emsp.credentials(token)) for token in tokens))
     won = [reply for reply in replies if reply.ok]
     assert len(won) == 1
@@ -214,8 +220,12 @@ async def test_put_gives_new_tokens_and_the_old_one_is_void_at_once(
     assert reply.ok
     assert [request.path for request in emsp.requests[before:]] == ["/versions", "/2.2.1"]
     assert world.partner().token_out == "fresh-B"
+    tokens = door[1].replace("versions", "cpo/2.2.1/tokens/DE/TNM/X")
     assert (await ask(emsp, "GET", url, old)).http_status == 401
+    assert (await ask(emsp, "GET", tokens, old)).http_status == 401
     assert (await ask(emsp, "GET", url, reply.data["token"])).http_status == 200
+    assert (await ask(emsp, "GET", door[1], old)).http_status == 401
+    assert (await ask(emsp, "PUT", url, old, emsp.credentials("fresh-B"))).http_status == 401
 
 
 @only_sqlite

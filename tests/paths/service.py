@@ -160,7 +160,8 @@ class Service:
 
     def _invite(self, name: str) -> str:
         with self._database() as database, database.write() as connection:
-            return Partners(database, Vault(SECRET_KEY)).invite(connection, name, PARTY, datetime.now(UTC))
+            partners = Partners(database, Vault(SECRET_KEY), clock=lambda: datetime.now(UTC))
+            return partners.invite(connection, name, PARTY, datetime.now(UTC))
 
     @contextmanager
     def _database(self) -> Iterator[Database]:

@@ -30,6 +30,7 @@ PATIENCE_S = 30.0
 CARD = "04DDDD01"
 FAULTS = (Fault.HANG, Fault.WITHHELD)
 only_sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+only_postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 
 
 class Victim:
@@ -107,7 +108,8 @@ async def registered(victim: Victim) -> None:
 
 
 @only_sqlite
-async def test_killed_in_a_handshake_the_same_invitation_is_good_again(service: Service) -> None:  # XT-01, CR-06
+async def test_killed_in_a_handshake_the_same_invitation_is_good_again(service: Service) -> None:
+    """XT-01, CR-06: also when all was written and only the answer was not sent."""
     async with victim_of(service) as victim:
         token_a, url = await service.invite("Kill")
 
@@ -117,6 +119,10 @@ async def test_killed_in_a_handshake_the_same_invitation_is_good_again(service: 
         for place, fault in zip(("versions", "2.2.1"), FAULTS, strict=True):
             await victim.killed(place, fault, register)
             assert not victim.emsp.registered
+        await register()
+        service.kill()
+        victim.emsp.registered, victim.emsp.outbound = False, None  # as one that heard no answer
+        await service.start()
         await register()
         await victim.agreed(tariffs=1, locations=1, sessions=0, cdrs=0)
         assert (await victim.emsp.call("GET", url, token=token_a, configuration=True)).http_status == 401  # CR-05
@@ -176,6 +182,28 @@ async def test_killed_while_a_partner_is_told_it_holds_all_in_the_end(service: S
         (session,) = victim.emsp.sessions.values()
         assert (session["status"], session["kwh"]) == ("COMPLETED", 2)
         assert victim.kills == 4
+
+
+@only_postgresql
+async def test_on_postgresql_too_what_was_written_outlives_a_kill(service: Service) -> None:
+    """XT-05, PU-09, CD-32, CR-06: the same in short, since only the database is another."""
+    async with victim_of(service) as victim:
+        token_a, url = await service.invite("Kill")
+        await victim.emsp.register(url, token_a)
+        service.kill()
+        victim.emsp.registered, victim.emsp.outbound = False, None  # as one that heard no answer
+        await service.start()
+        await victim.emsp.register(url, token_a)
+        assert (await victim.emsp.push_token(victim.emsp.issue_token(CARD))).ok
+        began = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=9)
+
+        async def charge() -> None:
+            async with charging_point(service.ocpp_url, "GENT-1", PASSWORD) as here:
+                number = (await here.begin(CARD, at=began)).transaction_id
+                await here.finish(number, 3000, at=began + timedelta(minutes=8), uid=CARD)
+
+        await victim.killed("cdrs", Fault.WITHHELD, charge)
+        await victim.agreed(tariffs=1, locations=1, sessions=1, cdrs=1)
 
 
 class Slow(Charger):

@@ -384,7 +384,7 @@ async def test_a_card_in_a_setting_an_answer_or_an_alert_is_masked_too(rig: Rig)
 
 
 async def test_partners_are_told_with_their_health_and_no_token(rig: Rig) -> None:
-    partners = Partners(rig.database, Vault("a secret key of the tests"))
+    partners = Partners(rig.database, Vault("a secret key of the tests"), clock=lambda: NOW)
     terms = Terms(
         token="SECRET-OUT",
         versions_url="https://emsp.example/versions",

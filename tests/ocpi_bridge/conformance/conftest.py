@@ -61,7 +61,7 @@ class Directory:
         self.asked = 0
         self.down = False
 
-    async def caller(self, presented: Any, /) -> Caller | None:
+    async def caller(self, presented: Any, _working: bool, /) -> Caller | None:
         self.asked += 1
         if self.down:
             raise ConnectionError("no database")

@@ -34,7 +34,7 @@ class Behind:
     def location_adapter(self, data: Any, version: Any) -> Any:
         return data
 
-    async def caller(self, presented: Any, /) -> Caller:
+    async def caller(self, presented: Any, _working: bool, /) -> Caller:
         return CALLER
 
 
