@@ -9,9 +9,10 @@ from datetime import datetime
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, bindparam, insert, inspect, update
+from sqlalchemy import Connection, Table, bindparam, inspect, update
 
 from csms.alerts import Alarm, raise_alarms
+from csms.bulk import insert_rows
 from csms.database import insert_into
 from csms.events import AnyEvent
 from csms.journal import Fact, append
@@ -81,7 +82,7 @@ class Batch:
         self._flush_updates([entry for entry in self._updates if entry[0] not in lost])
         kept = [entry for entry in self._inserts if entry[0] not in lost]
         for model, rows in _grouped(kept):
-            self.connection.execute(_insert(model), rows)
+            insert_rows(self.connection, cast(Table, model.__table__), rows)
         append(self.connection, [fact for event, fact in self._facts if event not in lost], now=self.now)
         raise_alarms(self.connection, [alarm for event, alarm in self._alarms if event not in lost], self.now)
         return lost
@@ -134,11 +135,6 @@ def _update(model: type[Base], key: str, columns: tuple[str, ...]) -> Any:
     table = cast(Table, model.__table__)
     new: dict[str, Any] = {column: bindparam(f"new_{column}") for column in columns}
     return update(table).where(table.c[key] == bindparam("the_key")).values(new)
-
-
-@cache
-def _insert(model: type[Base]) -> Any:
-    return insert(cast(Table, model.__table__))
 
 
 def _grouped(entries: Iterable[tuple[int, type[Base], Values]]) -> Iterable[tuple[type[Base], Sequence[Values]]]:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, Table, func, insert, select, text, update
 
+from csms.bulk import insert_rows
 from csms.database import Database, away, insert_into, victim
 from csms.events import SCHEMA_VERSION
 from csms.models import DeadLetter, JournalCursor, JournalEntry
@@ -102,10 +103,10 @@ def append(connection: Connection, facts: Sequence[Fact], *, now: datetime | Non
     """Write `facts` in the running transaction, in order."""
     if facts:
         at = now or datetime.now(UTC)
-        connection.execute(_INSERT, [_row(fact, at) for fact in facts])
+        insert_rows(connection, _JOURNAL, [_row(fact, at) for fact in facts])
 
 
-_INSERT = insert(JournalEntry)
+_JOURNAL = cast(Table, JournalEntry.__table__)
 
 
 def _row(fact: Fact, at: datetime) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import BigInteger, Connection, Row, Select, Text, and_, column, delete, select, tuple_, values
+from sqlalchemy import BigInteger, Connection, Row, Select, Table, Text, and_, column, delete, select, tuple_, values
 
+from csms.bulk import copy
 from csms.bus import LoggedFrame
 from csms.models import Message, Transaction
 from csms.models.message_log import BAD, BEGINS, OUTWARD
@@ -124,23 +125,13 @@ class Found:
     more_before: int | None = None
 
 
-def _sqlite_moment(at: datetime) -> str:
+def sqlite_moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(" ", "microseconds")[:26]
 
 
-def _postgres_moment(at: datetime) -> datetime:
-    return at
-
-
 # Two rows for each message of a charger: handed to the driver as they are, which costs half of the types' own way.
-INTO = (
-    "INSERT INTO messages (id, at, station_id, ocpp_version, direction, message_type, message_id, action, result, "
-    "latency_ms, frame) VALUES "
-)
-WRITTEN: dict[str, tuple[str, Callable[[datetime], Any]]] = {
-    "sqlite": (INTO + "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _sqlite_moment),
-    "postgresql": (INTO + "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)", _postgres_moment),
-}
+COLUMNS = tuple(Message.__table__.columns.keys())
+ON_SQLITE = f"INSERT INTO messages ({', '.join(COLUMNS)}) VALUES ({', '.join('?' for _ in COLUMNS)})"  # noqa: S608
 
 
 def write(connection: Connection, frames: Sequence[LoggedFrame]) -> None:
@@ -148,11 +139,11 @@ def write(connection: Connection, frames: Sequence[LoggedFrame]) -> None:
     if not frames:
         return
     first = ((time.time_ns() // 1000 - ID_EPOCH_US) << RANDOM_BITS) | random.getrandbits(RANDOM_BITS)
-    statement, moment = WRITTEN[connection.dialect.name]
+    sqlite = connection.dialect.name == "sqlite"
     rows = [
         (
             first + number,
-            moment(frame.at),
+            sqlite_moment(frame.at) if sqlite else frame.at,
             frame.station_id.replace("\x00", ""),
             frame.ocpp_version,
             frame.direction,
@@ -165,7 +156,13 @@ def write(connection: Connection, frames: Sequence[LoggedFrame]) -> None:
         )
         for number, frame in enumerate(frames)
     ]
-    connection.exec_driver_sql(statement, rows)
+    if sqlite:
+        connection.exec_driver_sql(ON_SQLITE, rows)
+    else:
+        copy(connection, _MESSAGES, COLUMNS, rows)
+
+
+_MESSAGES = cast(Table, Message.__table__)
 
 
 # ---- looking --------------------------------------------------------------------------------------------------------
@@ -273,6 +270,11 @@ def id_at(at: datetime) -> int:
     """The least id that is written at this moment."""
     since_epoch = int((at - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) - ID_EPOCH_US
     return min(max(since_epoch, 0) << RANDOM_BITS, 2**63 - 1)
+
+
+def at_of(id_: int) -> datetime:
+    """The moment in which the row with this id was written."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=(id_ >> RANDOM_BITS) + ID_EPOCH_US)
 
 
 def _hits(

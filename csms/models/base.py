@@ -4,11 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from sqlalchemy import (
-    BigInteger,
-    Integer,
-    Sequence,
-)
+from sqlalchemy import DDL, BigInteger, Integer, Sequence, Table, event
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from csms.database import Json, Money, Plain, Utc
@@ -45,3 +41,10 @@ class LogBase(DeclarativeBase):
 
 
 LogBase.metadata.naming_convention = CONVENTION
+
+
+def monthly(table: Any) -> None:
+    """On PostgreSQL this table is cut by months, which csms.partitions makes; the default one takes what none of them does."""
+    assert isinstance(table, Table)
+    ddl = DDL("CREATE TABLE %(table)s_default PARTITION OF %(table)s DEFAULT")  # type: ignore[no-untyped-call]
+    event.listen(table, "after_create", ddl.execute_if(dialect="postgresql"))

@@ -6,13 +6,14 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from csms.models.base import Base, Big, JsonValue
+from csms.models.base import Base, Big, JsonValue, monthly
 
 
 class Transaction(Base):
     """`id` is the OCPI session id, `number` answers OCPP 1.6. `started_at`/`ended_at` are what we bill by; the charger's
     claims, our receptions and the rule that chose stand beside them (T2). `snapshot` holds the site, EVSE, connector and
-    card as they were at the start. `dedup_key` is T4's; `dedup_epoch` counts a key used again after a reboot."""
+    card as they were at the start. `dedup_key` is T4's; `dedup_epoch` counts a key used again after a reboot.
+    `sampled_since`/`sampled_until`: receptions of samples far from the start (csms.sample_span)."""
 
     __tablename__ = "transactions"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -61,6 +62,8 @@ class Transaction(Base):
     power_w: Mapped[int | None]
     last_sample_at: Mapped[datetime | None]
     sample_count: Mapped[int] = mapped_column(default=0)
+    sampled_since: Mapped[datetime | None]
+    sampled_until: Mapped[datetime | None]
     booted_inside: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime]
     last_updated: Mapped[datetime]
@@ -91,7 +94,7 @@ class Transaction(Base):
 
 
 class MeterSampleRow(Base):
-    """One row a frame. The key holds `received_at`, by whose month the table may be cut; a frame sent again is found by
+    """One row a frame. The key holds `received_at`, by whose month PostgreSQL cuts the table; a frame sent again is found by
     its `digest` under the lock of its transaction. `occurred_at` is the first sample's time as believed."""
 
     __tablename__ = "meter_samples"
@@ -110,7 +113,11 @@ class MeterSampleRow(Base):
         PrimaryKeyConstraint("received_at", "event_id"),
         Index("ix_meter_samples_transaction", "transaction_id", "received_at"),
         Index("ix_meter_samples_digest", "digest"),
+        {"postgresql_partition_by": "RANGE (received_at)"},
     )
+
+
+monthly(MeterSampleRow.__table__)
 
 
 class RawEvent(Base):

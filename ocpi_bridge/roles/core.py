@@ -4,7 +4,7 @@ import asyncio
 
 from crud.payers import payers
 from crud.retention import delete_partners_requests
-from csms import certificates, meanings
+from csms import certificates, meanings, partitions
 from csms.after_boot import LeftAlone
 from csms.billing import roundings
 from csms.billing.charge_records import bill
@@ -131,6 +131,7 @@ class Core:
             "watch": Watch(database, wake=wake, clock=clock).run,
             "deliveries": deliveries.run,
             "callbacks": callbacks.run,
+            "months": partitions.Ahead(database, clock=clock).run,
             "retention": retention.run,
             "firmware_campaigns": campaigns.run,
         }

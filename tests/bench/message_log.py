@@ -16,6 +16,7 @@ from rich.table import Table
 from sqlalchemy import Connection, event, text
 
 from csms import message_store, schema
+from csms.bulk import copy
 from csms.bus import LoggedFrame
 from csms.database import Database
 from csms.message_store import Wanted, id_at
@@ -92,17 +93,10 @@ def _store(database: Database, portion: list[Row]) -> None:
         return
     with database.write_log() as connection:
         if database.sqlite:
-            moment = message_store.WRITTEN["sqlite"][1]
-            stored = [(row[0], moment(row[1]), *row[2:]) for row in portion]
-            connection.exec_driver_sql(message_store.WRITTEN["sqlite"][0], stored)
-            return
-        cursor = connection.connection.cursor()
-        columns = (
-            "id, at, station_id, ocpp_version, direction, message_type, message_id, action, result, latency_ms, frame"
-        )
-        with cursor.copy(f"COPY messages ({columns}) FROM STDIN") as copy:
-            for row in portion:
-                copy.write_row(row)
+            stored = [(row[0], message_store.sqlite_moment(row[1]), *row[2:]) for row in portion]
+            connection.exec_driver_sql(message_store.ON_SQLITE, stored)
+        else:
+            copy(connection, LogBase.metadata.tables["messages"], message_store.COLUMNS, portion)
 
 
 def searches(now: datetime) -> dict[str, Wanted]:

@@ -21,14 +21,8 @@ from csms.models import Base, LogBase
 from csms.schema import VERSION_TABLES, SchemaError, migrate
 
 ROOT = Path(__file__).resolve().parents[2]
-EVERYTHING = [
-    "0001 (main)",
-    "0002 (main)",
-    "0003 (main)",
-    "0001 (message_log)",
-    "0002 (message_log)",
-    "0003 (message_log)",
-]
+REVISIONS = sorted(file.name[:4] for file in (ROOT / "alembic" / "versions").glob("*.py"))
+EVERYTHING = [f"{revision} ({target})" for target in ("main", "message_log") for revision in REVISIONS]
 
 
 def differences(connection: Connection, metadata: MetaData) -> list[object]:
@@ -68,11 +62,16 @@ def declared(connection: Connection) -> dict[str, object]:
                  FROM information_schema.columns WHERE table_schema = 'public'"""
     constraints = """SELECT conrelid::regclass || ' ' || conname, pg_get_constraintdef(oid) FROM pg_constraint
                      WHERE connamespace = 'public'::regnamespace"""
-    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+    # Of a month PostgreSQL names the indexes, by their turn; each has all that the whole table has.
+    indexes = """SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+                 AND tablename NOT IN (SELECT relname FROM pg_class WHERE relispartition)"""
     sequences = "SELECT sequencename, min_value || ' ' || max_value FROM pg_sequences WHERE schemaname = 'public'"
+    months = """SELECT inhrelid::regclass || ' of ' || inhparent::regclass,
+                       pg_get_partkeydef(inhparent) || ' ' || pg_get_expr(relpartbound, inhrelid)
+                FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE relkind = 'r'"""
     return {
         name: value
-        for query in (columns, constraints, indexes, sequences)
+        for query in (columns, constraints, indexes, sequences, months)
         for name, value in connection.execute(text(query))
         if "alembic_version" not in name
     }

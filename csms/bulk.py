@@ -1,0 +1,84 @@
+"""Many rows go in at once: by COPY on PostgreSQL, which costs a fifth of INSERTs there, and by executemany on SQLite."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple, cast
+
+from sqlalchemy import Connection, Dialect, Table, insert
+from sqlalchemy.exc import DBAPIError
+
+POSTGRES_NAMES: Final = {"FLOAT": "double precision"}  # where SQLAlchemy's name of a type is not PostgreSQL's own
+
+
+class Copied(NamedTuple):
+    """`processors`: what each column's type makes of a value, None where it leaves it as it is."""
+
+    statement: str
+    types: Sequence[str]
+    processors: Sequence[Callable[[Any], Any] | None]
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """All of `rows`, which name the same columns in the same order. What they do not name is the column's default."""
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.execute(_insert(table), rows)
+        return
+    columns = tuple(rows[0])
+    defaults = _defaults(table, columns)
+    names = (*columns, *defaults)
+    processors = _copied(table, names, connection.dialect).processors
+    constants = tuple(defaults.values())
+    made = (
+        [
+            value if process is None else process(value)
+            for process, value in zip(processors, (*row.values(), *constants), strict=True)
+        ]
+        for row in rows
+    )
+    copy(connection, table, names, made)
+
+
+def copy(connection: Connection, table: Table, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
+    """Rows as the driver takes them, on PostgreSQL. Errors are those of SQLAlchemy, as of any statement."""
+    how = _copied(table, columns, connection.dialect)
+    driver = cast(Any, connection.connection.driver_connection)
+    try:
+        with driver.cursor() as cursor, cursor.copy(how.statement) as stream:
+            stream.set_types(how.types)
+            for row in rows:
+                stream.write_row(row)
+    except cast(Any, connection.dialect.dbapi).Error as error:
+        raised = DBAPIError.instance(
+            how.statement,
+            None,
+            error,
+            cast(Any, connection.dialect.dbapi).Error,
+            hide_parameters=True,
+            dialect=connection.dialect,
+        )
+        raise raised from error
+
+
+@cache
+def _insert(table: Table) -> Any:
+    return insert(table)
+
+
+@cache
+def _defaults(table: Table, given: tuple[str, ...]) -> dict[str, Any]:
+    """What SQLAlchemy would fill in; the database does the rest."""
+    missing = {name: cast(Any, column.default) for name, column in table.columns.items() if name not in given}
+    return {name: default.arg for name, default in missing.items() if default is not None and default.is_scalar}
+
+
+@cache
+def _copied(table: Table, columns: tuple[str, ...], dialect: Dialect) -> Copied:
+    types = [table.columns[name].type.dialect_impl(dialect) for name in columns]
+    spelt = [dialect.type_compiler_instance.process(type_) for type_ in types]
+    return Copied(
+        statement=f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)",
+        types=[POSTGRES_NAMES.get(name, name.lower()) for name in spelt],
+        processors=[type_.bind_processor(dialect) for type_ in types],
+    )
