@@ -1,57 +1,36 @@
-"""Who may connect, and who is here: the gateway asks before it lets a station in, and tells who came and went."""
+"""Who is here: the gateway tells who came and went, and the core writes it."""
 
-import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import Connection, Table, and_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, func, or_, select, update
 
 from csms import models, station_security
+from csms.admissions import Admissions
 from csms.alerts import Alarm, raise_alarms
-from csms.bus import Admission, ConnectionClosed, ConnectionOpened, StationCredentials
+from csms.bus import ConnectionClosed, ConnectionOpened
 from csms.database import Database, insert_into
 from csms.journal import Fact, FactType, append
 from csms.locations import touch_stations
-from csms.models import Station, StationCertificate, StationSecurity
-from csms.strangers import Knocking, waiting
+from csms.models import Station
 
 SEEN_EVERY_S = 5.0
 
 News = ConnectionOpened | ConnectionClosed | Alarm
 
 
-class Stations:
+class Stations(Admissions):
     """Answers the gateway's questions, and takes its word for who is connected (bus.Credentials, bus.Presence)."""
 
     def __init__(self, database: Database, *, strangers: bool, clock: Callable[[], datetime]) -> None:
-        self._database = database
-        self._strangers_wait = strangers
+        super().__init__(database, strangers=strangers)
         self._clock = clock
-        self._knocking = Knocking()
         self._seen: dict[str, datetime] = {}
         self._news: deque[News] = deque()
         self.on_news: Callable[[], None] = lambda: None
         self.on_opened: Callable[[ConnectionOpened], None] = lambda _: None
-
-    async def credentials(self, station_id: str, /) -> StationCredentials:
-        known = await asyncio.to_thread(self._look_up, station_id, self._knocking.names())
-        if isinstance(known, StationCredentials):
-            return known
-        waits, stored = known
-        now = asyncio.get_running_loop().time()
-        room = self._strangers_wait and self._knocking.let_in(station_id, now, waiting=waits, stored=stored)
-        return StationCredentials(admission=Admission.PENDING if room else Admission.UNKNOWN)
-
-    def _look_up(self, station_id: str, knocking: Collection[str]) -> StationCredentials | tuple[int, Collection[str]]:
-        """Of a stranger: how many wait for adoption, and who of `knocking` does by now."""
-        with self._database.read() as connection:
-            found = connection.execute(_CREDENTIALS, {"the_station": station_id}).all()
-            if found:
-                return _credentials(found)
-            stored = connection.execute(select(Station.station_id).where(Station.station_id.in_(knocking))).scalars()
-            return waiting(connection), set(stored)
 
     def opened(self, connection: ConnectionOpened, /) -> None:
         self._knocking.opened(connection.station_id)
@@ -112,44 +91,6 @@ class Stations:
             connection.execute(
                 update(Station).where(Station.connection_id.is_not(None)).values(connection_id=None, offline_since=now)
             )
-
-
-_CREDENTIALS = (  # one row, or one for each certificate that was revoked
-    select(
-        Station.admission,
-        Station.password_hash,
-        Station.vendor,
-        Station.model,
-        Station.serial_number,
-        Station.firmware_version,
-        Station.heartbeat_interval_s,
-        StationSecurity.profile,
-        StationSecurity.next_password_hash,
-        StationCertificate.fingerprint.label("revoked"),
-    )
-    .outerjoin(StationSecurity, StationSecurity.station_id == Station.station_id)
-    .outerjoin(
-        StationCertificate,
-        and_(StationCertificate.station_id == Station.station_id, StationCertificate.state == "revoked"),
-    )
-    .where(Station.station_id == bindparam("the_station"))
-)
-
-
-def _credentials(rows: Sequence[Any]) -> StationCredentials:
-    row = rows[0]
-    return StationCredentials(
-        admission=Admission(row.admission),
-        password_hash=row.password_hash,
-        next_password_hash=row.next_password_hash,
-        least_profile=row.profile or 0,
-        revoked=frozenset(row.revoked for row in rows if row.revoked is not None),
-        vendor=row.vendor or "",
-        model=row.model or "",
-        serial_number=row.serial_number or "",
-        firmware_version=row.firmware_version or "",
-        heartbeat_interval_s=row.heartbeat_interval_s,
-    )
 
 
 _STATIONS = cast(Table, Station.__table__)

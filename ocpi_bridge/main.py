@@ -6,12 +6,12 @@ import logging
 import resource
 import signal
 import sys
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import structlog
 import uvloop
 
-from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import Settings, advice
 
 log = structlog.get_logger(__name__)
@@ -19,32 +19,42 @@ log = structlog.get_logger(__name__)
 OPEN_FILES = 200_000  # ten thousand chargers, and then some
 
 
-def serve(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT. Raises SettingsError when something needed is not set."""
-    settings.needed_secret_key()
+class Role(Protocol):
+    """`start` returns when it serves and raises when it cannot; `stop` when all that was taken is done or handed back."""
+
+    @property
+    def ports(self) -> Mapping[str, int]: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+def run(make: Callable[[Settings], Role], settings: Settings, *, ignored: Sequence[str] = ()) -> None:
+    """Until SIGTERM or SIGINT. `ignored`: variables that are set and mean nothing to this role."""
     configure_logging()
     allow_many_files()
     for name in settings.unknown:
         log.warning("unknown_setting", advice=advice(name))
     for risk in settings.risks:
         log.warning("risky_setting", advice=risk)
-    for name in settings.not_acted_on:
+    for name in ignored:
         log.warning("setting_not_acted_on", name=name)
-    uvloop.run(_serve(settings))
+    uvloop.run(_run(make, settings))
 
 
-async def _serve(settings: Settings) -> None:
+async def _run(make: Callable[[Settings], Role], settings: Settings) -> None:
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave.set)
-    service = Service(settings)
-    await service.start()
+    role = make(settings)
+    await role.start()
     spare_the_collector()
-    log.info("ready", ocpp_port=service.gateway.port, http_port=service.web.port, public_url=settings.public_url)
+    log.info("ready", **{f"{name}_port": port for name, port in role.ports.items()}, public_url=settings.public_url)
     await leave.wait()
     log.info("leaving")
-    await service.stop()
+    await role.stop()
 
 
 def configure_logging(level: int = logging.INFO) -> None:

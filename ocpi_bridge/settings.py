@@ -40,13 +40,15 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`metrics_listen` None: on `http_listen`. `unknown`: variables that look like ours and are not."""
+    """`metrics_listen` None: on `http_listen`. `event_backlog`: events that may wait for workers, in each stream of the bus,
+    before nobody more is let in. `unknown`: variables that look like ours and are not."""
 
     database_url: str = field(repr=False)
     redis_url: str | None = field(repr=False)
     ocpp_listen: Address
     http_listen: Address
     metrics_listen: Address | None
+    event_backlog: int
     data_dir: Path
     message_log_days: int
     meter_sample_days: int
@@ -78,9 +80,8 @@ class Settings:
 
     @property
     def not_acted_on(self) -> tuple[str, ...]:
-        """Variables that are set and checked, and that only the roles to come will use."""
-        later = {"REDIS_URL": self.redis_url, "METRICS_LISTEN": self.metrics_listen}
-        return tuple(PREFIX + name for name, value in later.items() if value is not None)
+        """Variables that are set and mean nothing where everything runs in one process."""
+        return () if self.redis_url is None else (f"{PREFIX}REDIS_URL",)
 
     @property
     def wss_offered(self) -> bool:
@@ -120,6 +121,21 @@ class Settings:
                 ]
             )
         return self.secret_key
+
+    def needed_for_roles(self) -> str:
+        """The Redis between processes of different roles, which share a PostgreSQL. Raises SettingsError."""
+        problems = []
+        if self.database_url.startswith("sqlite"):
+            problems.append(
+                f"{PREFIX}DATABASE_URL: several processes share a postgresql:// database; on SQLite run: roambridge serve"
+            )
+        if self.redis_url is None:
+            problems.append(
+                f"{PREFIX}REDIS_URL is not set: gateway, worker and api talk through Redis, redis://HOST:PORT/0"
+            )
+        if problems or self.redis_url is None:
+            raise SettingsError(problems)
+        return self.redis_url
 
 
 def load(environ: Mapping[str, str] | None = None, *, env_file: Path | None = Path(".env")) -> Settings:
@@ -191,6 +207,12 @@ def _days(text: str) -> int:
 def _requests(text: str) -> int:
     if not re.fullmatch("[0-9]{1,7}", text):
         raise ValueError(f"{text!r} is no number of requests; 0 limits nobody")
+    return int(text)
+
+
+def _events(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,7}", text) or int(text) == 0:
+        raise ValueError(f"{text!r} is no number of events")
     return int(text)
 
 
@@ -333,6 +355,7 @@ SETTINGS: dict[str, tuple[str | None, Callable[[str], Any]]] = {  # name: defaul
     "OCPP_LISTEN": ("127.0.0.1:9000", _address),
     "HTTP_LISTEN": ("127.0.0.1:8000", _address),
     "METRICS_LISTEN": (None, _address),
+    "EVENT_BACKLOG": ("10000", _events),
     "DATA_DIR": ("./data", Path),
     "MESSAGE_LOG_DAYS": ("90", _days),
     "METER_SAMPLE_DAYS": ("400", _days),

@@ -1,14 +1,16 @@
-"""`roambridge serve`, `migrate` and `import`: the service, its schema, and the operator's network file."""
+"""`roambridge serve`, `gateway`, `worker`, `api`, `migrate` and `import`: what runs, its schema, and the network file."""
 
 import gc
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ocpi_bridge.commands.terminal import AsJson, Failed, now, opened, say, show
-from ocpi_bridge.settings import load
+from ocpi_bridge.settings import Settings, load
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -19,14 +21,19 @@ def serve() -> None:
     database is brought to the newest schema first."""
     settings = load()
     settings.needed_secret_key()
+    _run("serve", "Service", settings, ignored=settings.not_acted_on)
+
+
+def _run(module: str, role: str, settings: Settings, *, ignored: Sequence[str] = ()) -> None:
     gc.disable()  # what is loaded stays: to look through it while it loads is a fifth of the work of starting
     from csms.schema import SchemaError
     from ocpi_bridge import main
 
+    make = getattr(import_module(f"ocpi_bridge.roles.{module}"), role)
     gc.freeze()
     gc.enable()
     try:
-        main.serve(settings)
+        main.run(make, settings, ignored=ignored)
     except SchemaError as error:
         raise Failed(error) from error
 

@@ -1,7 +1,7 @@
 """The chargers' door: who may come in and who must leave follows the database, and every frame is written down."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from csms import certificates, message_store, stations
 from csms.bus import Credentials, LoggedFrame, Presence, Report
@@ -30,6 +30,7 @@ class Chargers:
         credentials: Credentials,
         presence: Presence,
         signed: asyncio.Event,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ground = ground
         self._connections = connections
@@ -43,6 +44,7 @@ class Chargers:
             presence=presence,
             message_log=self._message_log,
             quirks=quirks,
+            crowded=crowded,
         )
         ground.metrics.gauge("connections", "Chargers connected", lambda: len(connections.connected()))
         ground.metrics.counts(

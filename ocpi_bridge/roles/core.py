@@ -54,8 +54,11 @@ class Core:
             meanings=meanings.meanings(ground.settings.evse_status),
         )
 
-    def keep_settings(self) -> None:
+    async def keep_settings(self) -> None:
         """What the settings say of money and of states holds from now on, for commands too."""
+        await asyncio.to_thread(self._keep_settings)
+
+    def _keep_settings(self) -> None:
         ground = self._ground
         with ground.database.write() as connection:
             roundings.keep(connection, ground.settings.money_decimals)

@@ -1,9 +1,11 @@
 """What every role stands on: settings, a clock, the database, what is measured, and an owner for its long tasks."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -14,6 +16,8 @@ from csms.metrics import Metrics
 from ocpi_bridge.settings import Settings
 from ocpi_bridge.supervisor import Run, Supervisor
 
+log = structlog.get_logger(__name__)
+
 Clock: TypeAlias = Callable[[], datetime]
 Tasks: TypeAlias = Mapping[str, Run]
 
@@ -23,18 +27,22 @@ def utc_now() -> datetime:
 
 
 class Ground:
-    def __init__(self, settings: Settings, *, clock: Clock) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock, wake: Wake | None = None, due: Wake | None = None) -> None:
+        """`wake` and `due`: where other processes are to be woken too."""
         self.settings = settings
         self.clock = clock
         self.metrics = Metrics()
-        self.wake = Wake()  # the journal grew
-        self.due = Wake()  # a partner must hear of something
+        self.wake = wake or Wake()  # the journal grew
+        self.due = due or Wake()  # a partner must hear of something
         self.database = Database(settings.database_url, message_log=settings.message_log)
         self.supervisor = Supervisor(restarted=lambda task: self.metrics.restarts.labels(task).inc())
 
-    def migrate(self) -> list[str]:
-        """Two roles that start at once do it one after the other; see schema.migrate."""
-        return schema.migrate(self.settings.database_url, message_log=self.settings.message_log)
+    async def migrate(self) -> None:
+        """The newest schema. Two roles that start at once do it one after the other; see schema.migrate."""
+        settings = self.settings
+        applied = await asyncio.to_thread(schema.migrate, settings.database_url, message_log=settings.message_log)
+        if applied:
+            log.info("database_migrated", revisions=applied)
 
     def start(self, tasks: Tasks) -> None:
         for name, run in tasks.items():

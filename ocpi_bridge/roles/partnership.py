@@ -73,11 +73,14 @@ class Partnership:
             "introductions": introductions.run,
         }
 
-    def read_roles(self) -> None:
+    async def read_roles(self) -> None:
         """Who we are by now; before anybody asks."""
+        self._our_roles[:] = await asyncio.to_thread(self._read_roles)
+
+    def _read_roles(self) -> list[OurRole]:
         settings = self._ground.settings
         with self._ground.database.read() as connection:
-            self._our_roles[:] = our_roles(connection, settings.our_party, settings.operator_name)
+            return our_roles(connection, settings.our_party, settings.operator_name)
 
     async def url_allowed(self, url: str) -> bool:
         try:
@@ -90,7 +93,7 @@ class Partnership:
         """Sites of another party may be imported while we run: from then on it is one of ours (PU-03)."""
         while True:
             await asyncio.sleep(ROLES_EVERY_S)
-            await asyncio.to_thread(self.read_roles)
+            await self.read_roles()
 
     def _partner_changed(self) -> None:
         self._ground.wake()

@@ -1,8 +1,7 @@
 """Everything in one process: chargers, the core, partners and pages, with nothing between them but a call."""
 
 import asyncio
-
-import structlog
+from collections.abc import Mapping
 
 from csms.gateway.connections import Connections
 from ocpi_bridge.roles.chargers import Chargers
@@ -14,9 +13,7 @@ from ocpi_bridge.roles.quirks import known_quirks
 from ocpi_bridge.roles.served import Served
 from ocpi_bridge.roles.shown import Shown
 from ocpi_bridge.settings import Settings
-from ocpi_bridge.web import WebServer, create_app
-
-log = structlog.get_logger(__name__)
+from ocpi_bridge.status import health_routes
 
 
 class Service:
@@ -51,29 +48,22 @@ class Service:
         )
         self.gateway = self.chargers.gateway
         self.served = Served(self.ground, self.partnership, self.shown, self.quirks, remote=self.csms.remote)
-        self.web = WebServer(
-            create_app(
-                self.served.ocpi,
-                database=self.database,
-                metrics=self.metrics,
-                listening=lambda: self._serving,
-                files=self.served.files,
-                api=self.served.api.mount(),
-            ),
-            settings,
-        )
+        health = health_routes(self.database, lambda: None if self._serving else "gateway")
+        self.web, self.status = self.served.listeners(health)
         measure(self.ground)
         self._serving = False
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        return {"ocpp": self.gateway.port, "http": self.web.port}
 
     async def start(self) -> None:
         """Migrates first. Raises when something cannot be started; nothing is left running then."""
         try:
-            applied = await asyncio.to_thread(self.ground.migrate)
-            if applied:
-                log.info("database_migrated", revisions=applied)
+            await self.ground.migrate()
             await asyncio.to_thread(self.csms.stations.close_stale)
-            await asyncio.to_thread(self.partnership.read_roles)
-            await asyncio.to_thread(self.core.keep_settings)
+            await self.partnership.read_roles()
+            await self.core.keep_settings()
             await self.chargers.trust_ours()
             for tasks in (
                 self.core.tasks(),
@@ -84,7 +74,8 @@ class Service:
                 self.served.once(),
             ):
                 self.ground.start(tasks)
-            await self.web.start()
+            for listener in (self.web, *self.status):
+                await listener.start()
             await self.gateway.start()
         except BaseException:
             await self.stop()
@@ -96,7 +87,8 @@ class Service:
         self._serving = False
         await self.gateway.stop()
         await self.served.api.close()  # whoever reads the message log live would hold the listener open
-        await self.web.stop()
+        for listener in (self.web, *self.status):
+            await listener.stop()
         await self.csms.remote.stop()
         supervisor = self.ground.supervisor
         await supervisor.stop("deliveries", "callbacks", "token_sync", "hub_sync", "watch", "remote")

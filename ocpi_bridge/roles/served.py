@@ -1,5 +1,9 @@
 """What is served over HTTP: OCPI to partners, the operator API to its people, files to and from chargers."""
 
+from collections.abc import Sequence
+
+from starlette.routing import BaseRoute
+
 from adapters import Adapter
 from crud import Crud
 from crud.charging_preferences import ChargingPreferencesCrud
@@ -13,10 +17,13 @@ from csms.remote import RemoteControl
 from csms.signed_urls import signing_key
 from ocpi_bridge.api import OperatorApi, Surroundings
 from ocpi_bridge.files import file_routes
+from ocpi_bridge.listener import WebServer
 from ocpi_bridge.ocpi_app import create_ocpi_app
 from ocpi_bridge.roles.ground import Ground, Tasks
 from ocpi_bridge.roles.partnership import Partnership
 from ocpi_bridge.roles.shown import Shown
+from ocpi_bridge.status import metrics_route, status_app
+from ocpi_bridge.web import create_app
 
 
 class Served:
@@ -69,6 +76,18 @@ class Served:
                 quirks_of=lambda vendor, model, firmware: [q.id for q in quirks.of(vendor, model, firmware)],
             )
         )
+
+    def listeners(self, health: Sequence[BaseRoute]) -> tuple[WebServer, Sequence[WebServer]]:
+        """The one that partners and people reach, and one beside it for /metrics where METRICS_LISTEN asks for that."""
+        settings, metrics = self._ground.settings, self._ground.metrics
+        apart = settings.metrics_listen
+        here = health if apart is not None else [*health, metrics_route(metrics)]
+        web = WebServer(
+            create_app(self.ocpi, [*here, *self.files, self.api.mount()]),
+            settings.http_listen,
+            trusted_proxies=settings.trusted_proxies,
+        )
+        return web, [] if apart is None else [WebServer(status_app(health, metrics), apart)]
 
     def once(self) -> Tasks:
         """Of one process for the files of a DATA_DIR."""

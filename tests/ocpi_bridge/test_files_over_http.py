@@ -20,8 +20,8 @@ from csms.diagnostics import LARGEST
 from csms.journal import Wake
 from csms.models import JournalEntry, RemoteRequest, Station, Upload
 from ocpi_bridge.files import AT_ONCE, Uploads, file_routes
+from ocpi_bridge.listener import WebServer
 from ocpi_bridge.settings import load
-from ocpi_bridge.web import WebServer
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 KEY = signed_urls.signing_key("a key that only the tests have")
@@ -90,7 +90,7 @@ async def door(database: Database, environment: Callable[..., None], tmp_path: P
     app.router.routes.extend(
         file_routes(database=database, data_dir=door.folder, key=KEY, wake=Wake(), clock=lambda: door.now)
     )
-    server = WebServer(app, load())
+    server = WebServer(app, load().http_listen)
     await server.start()
     door.url = f"http://127.0.0.1:{server.port}"
     yield door

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ocpi_bridge.roles.serve import Service
-from ocpi_bridge.settings import Settings, load
+from ocpi_bridge.settings import Settings, SettingsError, load
 
 LIMIT_S = 20
 
@@ -68,7 +68,18 @@ async def test_a_database_that_is_away_leaves_nothing_behind(settings: Callable[
     assert asyncio.all_tasks() == before
 
 
-def test_settings_that_nothing_uses_yet_are_told(settings: Callable[..., Settings]) -> None:
+def test_settings_that_mean_nothing_to_one_process_are_told(settings: Callable[..., Settings]) -> None:
     told = settings(METRICS_LISTEN="127.0.0.1:0", REDIS_URL="redis://127.0.0.1:6379/0").not_acted_on
-    assert told == ("ROAMBRIDGE_REDIS_URL", "ROAMBRIDGE_METRICS_LISTEN")
+    assert told == ("ROAMBRIDGE_REDIS_URL",)
     assert settings().not_acted_on == ()
+
+
+def test_roles_name_what_they_need(settings: Callable[..., Settings]) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings().needed_for_roles()
+    assert [line.split(":")[0] for line in refused.value.problems] == [
+        "ROAMBRIDGE_DATABASE_URL",
+        "ROAMBRIDGE_REDIS_URL is not set",
+    ]
+    shared = settings(DATABASE_URL="postgresql://user@host/name", REDIS_URL="redis://127.0.0.1:6379/0")
+    assert shared.needed_for_roles() == "redis://127.0.0.1:6379/0"

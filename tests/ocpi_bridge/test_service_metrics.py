@@ -49,3 +49,32 @@ async def test_the_metrics_name_chargers_restarts_and_readers_that_are_behind(  
     assert 'roambridge_waiting_for_a_person{what="bill older"} 0.0' in lines  # E12
     assert "# TYPE roambridge_gateway_events_total counter" in lines
     assert (without.status_code, "roambridge_connections 0.0" in without.text) == (200, True)
+
+
+async def test_metrics_may_have_an_address_of_their_own(tmp_path: Path) -> None:  # P08
+    told = {
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'main.db'}",
+        "DATA_DIR": str(tmp_path),
+        "OCPP_LISTEN": "127.0.0.1:0",
+        "HTTP_LISTEN": "127.0.0.1:0",
+        "METRICS_LISTEN": "127.0.0.1:0",
+        "SECRET_KEY": "a key that only the tests have",
+    }
+    service = Service(load({f"ROAMBRIDGE_{name}": value for name, value in told.items()}, env_file=None))
+    found: dict[str, list[int]] = {}
+    async with asyncio.timeout(LIMIT_S):
+        await service.start()
+        try:
+            (apart,) = service.status
+            async with httpx.AsyncClient(trust_env=False) as client:
+                for path in ("/metrics", "/health/live", "/health/ready", "/ocpi/versions"):
+                    urls = (f"http://127.0.0.1:{listener.port}{path}" for listener in (service.web, apart))
+                    found[path] = [(await client.get(url)).status_code for url in urls]
+        finally:
+            await service.stop()
+    assert found == {
+        "/metrics": [404, 200],
+        "/health/live": [200, 200],
+        "/health/ready": [200, 200],
+        "/ocpi/versions": [401, 404],
+    }

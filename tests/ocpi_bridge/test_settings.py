@@ -30,12 +30,13 @@ def test_the_defaults() -> None:
     assert (settings.rotate_tokens_days, settings.evse_status) == (30, {})
     assert settings.money_decimals == {}
     assert settings.ocpi_requests_per_minute == 6000
+    assert settings.event_backlog == 10_000
     assert settings.unknown == ()
 
 
 def test_the_names_are_the_documented_ones() -> None:
     assert list(SETTINGS) == [
-        *("DATABASE_URL", "REDIS_URL", "OCPP_LISTEN", "HTTP_LISTEN", "METRICS_LISTEN", "DATA_DIR"),
+        *("DATABASE_URL", "REDIS_URL", "OCPP_LISTEN", "HTTP_LISTEN", "METRICS_LISTEN", "EVENT_BACKLOG", "DATA_DIR"),
         *(
             "MESSAGE_LOG_DAYS",
             "METER_SAMPLE_DAYS",
