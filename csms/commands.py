@@ -3,13 +3,14 @@
 import uuid
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast, get_args
 
 import msgspec
 
 from csms.events import AuthorizationReply
 from csms.smart_charging.profile import ChargingProfile, ChargingSchedule, ProfilePurpose, RateUnit
 
+A = TypeVar("A", bound="Answer")
 A_co = TypeVar("A_co", covariant=True)
 
 
@@ -54,6 +55,16 @@ class Command(msgspec.Struct, Generic[A_co], frozen=True, kw_only=True, tag_fiel
 
     station_id: str
     command_id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+
+    @classmethod
+    def answer_type(cls) -> type[A_co]:
+        """What answers it."""
+        return cast(type[A_co], get_args(cast(Any, cls).__orig_bases__[0])[0])
+
+
+def answer_to(command: Command[A], outcome: Outcome, detail: str) -> A:
+    """An answer of the kind this command has, for when the charger gave none."""
+    return command.answer_type()(outcome=outcome, detail=detail)
 
 
 class StartRemotely(Command[Answer], frozen=True, kw_only=True, tag="start_remotely"):

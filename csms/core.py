@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import structlog
 from sqlalchemy import Connection
 
+from csms import handled
 from csms.after_boot import AfterBoot, LeftAlone
 from csms.authorization import TokenFinder, TokenOwner
 from csms.availability import AVAILABILITY
@@ -101,10 +102,12 @@ class Csms:
         left_alone: LeftAlone = lambda *_: (),
         payers: Payers = no_partners,
         meanings: Meanings = AVAILABILITY,
+        once: bool = False,
     ) -> None:
         """`follow_up`: stations are asked for their Boot, and after it for their intervals (B08, T1, T7), by
         `after_boot.run`, which is a task beside `run`. `vault`: without it no new password can be sent. `payers`: which
-        partner owns a card, where a tariff is for some of them. `meanings`: what each state of an EVSE is to a driver."""
+        partner owns a card, where a tariff is for some of them. `meanings`: what each state of an EVSE is to a driver. `once`:
+        events come by a bus and may come again, so each is remembered with its reply."""
         self._database = database
         self._wake = wake
         self._our_party = our_party
@@ -112,6 +115,7 @@ class Csms:
         self._meanings = meanings
         self._strangers = unknown_stations == "pending"
         self._clock = clock
+        self._once = once
         self._consultation = Consultation(database, token_owner, finder=token_finder, clock=clock)
         self._pending: list[Pending] = []
         self._told: set[str] = set()  # the types of the facts that the last batch made
@@ -245,7 +249,7 @@ class Csms:
 
         def work(connection: Connection) -> Sequence[Any]:
             write_news(connection, news, self._clock())
-            return self._decide(connection, taken)
+            return self._decide_once(connection, taken) if self._once else self._decide(connection, taken)
 
         replies = self._database.transact(work)
         self.stations.forget(len(news))
@@ -280,6 +284,17 @@ class Csms:
             self.stations.flush_seen()
         except Exception as error:
             log.warning("seen_not_written", error=f"{type(error).__name__}: {error}"[:300])
+
+    def _decide_once(self, connection: Connection, taken: Sequence[Pending]) -> Sequence[Any]:
+        """What was handled before is answered as it was then."""
+        now = self._clock()
+        before = handled.replies(connection, [waiting.event for waiting in taken], now)
+        fresh = [waiting for waiting in taken if waiting.event.event_id not in before]
+        ids = [waiting.event.event_id for waiting in fresh]
+        given = dict(zip(ids, self._decide(connection, fresh), strict=True))
+        handled.keep(connection, given, now)
+        replies = {**before, **given}
+        return [replies[waiting.event.event_id] for waiting in taken]
 
     def _decide(self, connection: Connection, taken: Sequence[Pending]) -> Sequence[Any]:
         replies: dict[int, Any] = {}

@@ -4,7 +4,7 @@ import random
 import time
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast, get_args
 
 import msgspec
 
@@ -176,6 +176,11 @@ class Event(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True, tag_field=
     schema_version: int = SCHEMA_VERSION
     violations: tuple[str, ...] = ()
     raw: str | None = None
+
+    @classmethod
+    def reply_type(cls) -> type[R_co]:
+        """What answers it."""
+        return cast(type[R_co], get_args(cast(Any, cls).__orig_bases__[0])[0])
 
 
 class StationBooted(Event[BootReply], frozen=True, kw_only=True, tag="station_booted"):

@@ -29,29 +29,33 @@ class Stations(Admissions):
         self._clock = clock
         self._seen: dict[str, datetime] = {}
         self._news: deque[News] = deque()
+        self.told = 0  # news so far
+        self.written = 0  # of these, so many are committed, or refused for good
         self.on_news: Callable[[], None] = lambda: None
         self.on_opened: Callable[[ConnectionOpened], None] = lambda _: None
 
     def opened(self, connection: ConnectionOpened, /) -> None:
         self._knocking.opened(connection.station_id)
-        self._news.append(connection)
+        self._tell(connection)
         self.on_opened(connection)
-        self.on_news()
 
     def closed(self, connection: ConnectionClosed, /) -> None:
         self._seen.pop(connection.station_id, None)
         self._knocking.closed(connection.station_id)
-        self._news.append(connection)
-        self.on_news()
+        self._tell(connection)
 
     def duplicate(self, station_id: str, older: str, newer: str, /) -> None:
         """B13: two boxes answer to one identity. The newer is served; somebody must look."""
         detail = {"older": older, "newer": newer}
-        self._news.append(Alarm(kind="duplicate_identity", subject=station_id, station_id=station_id, detail=detail))
-        self.on_news()
+        self._tell(Alarm(kind="duplicate_identity", subject=station_id, station_id=station_id, detail=detail))
 
     def seen(self, station_id: str, at: datetime, /) -> None:
         self._seen[station_id] = at
+
+    def _tell(self, news: News) -> None:
+        self._news.append(news)
+        self.told += 1
+        self.on_news()
 
     def news(self) -> Sequence[News]:
         """Who came and went and is not written yet, in order."""
@@ -61,6 +65,7 @@ class Stations(Admissions):
         """The first `written` of `news` are committed."""
         for _ in range(written):
             self._news.popleft()
+        self.written += written
 
     def flush_seen(self) -> None:
         """Write the last sign of life of each station that gave one (C02, T8): one statement for all of them."""

@@ -16,6 +16,7 @@ from csms.models import (
     AuthorizationDecision,
     DeadLetter,
     FirmwareUpdate,
+    HandledEvent,
     InstalledProfile,
     JournalCursor,
     JournalEntry,
@@ -67,12 +68,13 @@ def _needed(transaction_id: Any) -> ColumnElement[bool]:
 
 class Past(NamedTuple):
     """Rows of `model` go by `age`, null while they are not over, unless `needed`. `in_order`: its ids rise with age and none
-    is needed for long, so that only the lowest are looked at."""
+    is needed for long, so that only the lowest are looked at. `days`: for how long they are kept, if not as the history."""
 
     model: type[models.Base]
     age: ColumnElement[Any] | Any
     needed: ColumnElement[bool] | None = None
     in_order: bool = False
+    days: int | None = None
 
 
 _certificate = StationCertificate
@@ -92,6 +94,7 @@ HISTORY: Final[Mapping[str, Past]] = {
     "firmware_updates": Past(FirmwareUpdate, FirmwareUpdate.finished_at),
     "reservations": Past(Reservation, Reservation.finished_at),
     "charging_profiles": Past(InstalledProfile, InstalledProfile.finished_at),
+    "handled_events": Past(HandledEvent, HandledEvent.handled_at, in_order=True, days=1),
     "dead_letters": Past(DeadLetter, DeadLetter.at, in_order=True),
 }
 
@@ -167,9 +170,11 @@ class Retention:
 
     def trim_history(self) -> bool:
         """True when more may be left."""
-        before = self._clock() - timedelta(days=self._history_days)
+        now = self._clock()
         more = []
         for name, trim in self._history.items():
+            days = HISTORY[name].days if name in HISTORY else None
+            before = now - timedelta(days=self._history_days if days is None else days)
             with self._database.write() as connection:
                 gone = trim(connection, before, AT_MOST)
             more.append(self._told(name, gone))

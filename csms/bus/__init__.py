@@ -29,6 +29,10 @@ class Send(Protocol):
     def __call__(self, command: Command[A], /, *, timeout_s: float) -> Awaitable[A]: ...
 
 
+class NotTaken(Exception):
+    """The core could not handle the event: it is among the dead letters, and sending it again would not help."""
+
+
 class Admission(StrEnum):
     KNOWN = "known"  # provisioned or adopted: serve it
     PENDING = "pending"  # a stranger who may wait for adoption: its Boot is answered Pending

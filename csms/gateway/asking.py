@@ -12,12 +12,12 @@ import msgspec
 import orjson
 import structlog
 
-from csms.commands import Answer, ChangeConfiguration, Command, Outcome
+from csms.commands import Answer, ChangeConfiguration, Command, Outcome, answer_to
 from csms.gateway import frames
 from csms.gateway.charger_socket import ChargerSocket
 from csms.gateway.frames import Error, Json, Result
 from csms.gateway.redaction import REDACTED
-from csms.gateway.translator import CommandUnfit, Translator, answer_to
+from csms.gateway.translator import CommandUnfit, Translator
 from csms.secret_settings import is_secret
 
 log = structlog.get_logger(__name__)

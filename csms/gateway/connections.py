@@ -3,9 +3,8 @@
 from collections.abc import Collection, Iterator
 from typing import TypeVar
 
-from csms.commands import Answer, Command, Outcome
+from csms.commands import Answer, Command, Outcome, answer_to
 from csms.gateway.link import Link
-from csms.gateway.translator import answer_to
 
 A = TypeVar("A", bound=Answer)
 

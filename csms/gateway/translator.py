@@ -1,26 +1,13 @@
 """What the gateway asks of an OCPP version: frames into events, replies into frames, commands into frames, answers back."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
-from csms import commands
-from csms.commands import Answer, Command, Outcome
+from csms.commands import Answer, Command
 from csms.events import Event
 from csms.gateway.frames import Call, ErrorCode, Json
 
 A = TypeVar("A", bound=Answer)
-
-# The commands whose answer says more than an outcome.
-ANSWERS: Final[Mapping[type[Command[Any]], type[Answer]]] = {
-    commands.GetConfiguration: commands.ConfigurationAnswer,
-    commands.SendVendorData: commands.VendorDataAnswer,
-    commands.GetLocalListVersion: commands.ListVersionAnswer,
-    commands.GetCompositeSchedule: commands.ScheduleAnswer,
-    commands.GetDiagnostics: commands.UploadAnswer,
-    commands.GetLog: commands.UploadAnswer,
-    commands.GetInstalledCertificates: commands.CertificatesAnswer,
-}
 
 
 class CallRefused(Exception):
@@ -68,8 +55,3 @@ class Translator(Protocol):
     def failure(self, command: Command[A], code: str, description: str, /) -> A:
         """What the charger's CALLERROR says of the command."""
         ...
-
-
-def answer_to(command: Command[A], outcome: Outcome, detail: str) -> A:
-    """An answer of the kind this command has, for when the charger gave none."""
-    return cast(A, ANSWERS.get(type(command), Answer)(outcome=outcome, detail=detail))

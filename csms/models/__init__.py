@@ -6,7 +6,7 @@ from csms.models.cards import AuthorizationDecision, Tap, Token, TokenAlias
 from csms.models.charging_profiles import InstalledProfile
 from csms.models.configuration import ActualSetting, DesiredSetting, User
 from csms.models.files import FirmwareCampaign, FirmwareImage, FirmwareUpdate, Upload
-from csms.models.journal import DeadLetter, JournalCursor, JournalEntry
+from csms.models.journal import DeadLetter, HandledEvent, JournalCursor, JournalEntry
 from csms.models.local_lists import LocalList
 from csms.models.message_log import Message
 from csms.models.reservations import Reservation
@@ -33,6 +33,7 @@ __all__ = [
     "FirmwareCampaign",
     "FirmwareImage",
     "FirmwareUpdate",
+    "HandledEvent",
     "InstalledProfile",
     "JournalCursor",
     "JournalEntry",

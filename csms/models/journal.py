@@ -45,6 +45,15 @@ class JournalCursor(Base):
     position: Mapped[Big] = mapped_column(default=0)
 
 
+class HandledEvent(Base):
+    """An event that came by a bus, and so may come again, with the reply it was given. Ids rise with time."""
+
+    __tablename__ = "handled_events"
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    handled_at: Mapped[datetime]
+    reply: Mapped[bytes]
+
+
 class DeadLetter(Base):
     """A fact that a subscriber could not use: a newer schema, or one that made it fail each time (A11)."""
 

@@ -7,7 +7,7 @@ import msgspec
 import orjson
 import structlog
 
-from csms.commands import Answer, Command, Outcome
+from csms.commands import Answer, Command, Outcome, answer_to
 from csms.events import Event
 from csms.gateway.frames import Call, ErrorCode, Json
 from csms.gateway.ocpp16.inbound import INBOUND, VERSION, Inbound, Source
@@ -15,7 +15,7 @@ from csms.gateway.ocpp16.outbound import OUTBOUND
 from csms.gateway.ocpp16.outcomes import REFUSED_BY_CODE
 from csms.gateway.ocpp16.salvage import LONGEST_TEXT, mend, without_nul
 from csms.gateway.ocpp16.schemas import MOST_VIOLATIONS, Schema, actions, error_code
-from csms.gateway.translator import CallRefused, CommandUnfit, answer_to
+from csms.gateway.translator import CallRefused, CommandUnfit
 
 log = structlog.get_logger(__name__)
 

@@ -1,0 +1,50 @@
+"""Redis, asked once: nothing is repeated behind the back of whoever knows what bears repeating."""
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+ANSWER_S: Final = 10.0  # longer than any read that waits there
+CONNECT_S: Final = 5.0
+
+AWAY: Final = (RedisError, OSError)  # what asking may raise; what was under way then may have happened
+
+__all__ = ["AWAY", "Client", "PubSub", "ResponseError"]
+
+
+class Client:
+    """Any number of connections to one Redis. Answers are RESP2's, texts in them bytes."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = Redis.from_url(
+            url,
+            protocol=2,
+            socket_timeout=ANSWER_S,
+            socket_connect_timeout=CONNECT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    async def ask(self, *command: Any, **options: Any) -> Any:
+        """`options` are redis-py's, of how it reads the answer."""
+        return await cast(Any, self._redis).execute_command(*command, **options)
+
+    async def script(self, text: str, keys: Sequence[str], *arguments: Any) -> Any:
+        return await self.ask("EVAL", text, len(keys), *keys, *arguments)
+
+    async def write(self, commands: Sequence[Sequence[Any]]) -> Sequence[Any]:
+        """All in one round trip; a command that Redis refused answers with its exception."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for command in commands:
+            cast(Any, pipeline).execute_command(*command)
+        return await pipeline.execute(raise_on_error=False)
+
+    def pubsub(self) -> PubSub:
+        return self._redis.pubsub()
+
+    async def close(self) -> None:
+        await self._redis.aclose()

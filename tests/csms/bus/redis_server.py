@@ -1,0 +1,78 @@
+"""A redis-server in a folder of its own, on a unix socket there."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+START_LIMIT_S = 30
+
+
+def binary() -> str:
+    found = shutil.which("redis-server")
+    if found is None:
+        reason = "no redis-server on PATH"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+class RedisServer:
+    """`start` after `kill` finds what was written before, unless it is told to `forget`."""
+
+    def __init__(self, binary: str) -> None:
+        self._binary = binary
+        self._home = Path(tempfile.mkdtemp(prefix="rbredis-"))  # short: the path of a unix socket has at most 107 bytes
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{self._home}/redis.sock"
+
+    def start(self, *settings: str) -> None:
+        command = [self._binary, "--port", "0", "--unixsocket", f"{self._home}/redis.sock", "--dir", str(self._home)]
+        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *durable, *settings], stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + START_LIMIT_S
+        while True:
+            try:
+                with redis.Redis.from_url(self.url) as client:
+                    client.ping()
+                return
+            except redis.RedisError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError((self._home / "log").read_text()) from None
+                time.sleep(0.01)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def forget(self) -> None:
+        """As if it had kept nothing."""
+        shutil.rmtree(self._home / "appendonlydir", ignore_errors=True)
+
+    def freeze(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def look(self) -> "redis.Redis":
+        """A client of the test's own; close it."""
+        return redis.Redis.from_url(self.url, decode_responses=True)
