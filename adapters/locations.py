@@ -113,6 +113,33 @@ def evse_patch(evse: Mapping[str, Any]) -> dict[str, Any]:
     return {"status": evse["status"], "last_updated": evse["last_updated"]}
 
 
+BELOW = (("evses", "uid"), ("connectors", "id"))  # what a Location, and what an EVSE, is made of
+
+
+def location_patch(
+    confirmed: Mapping[str, Any], current: Mapping[str, Any], below: Sequence[tuple[str, str]] = BELOW
+) -> tuple[tuple[str, ...], dict[str, Any]] | None:
+    """The ids below the Location, and the PATCH there, that make the `confirmed` one the `current`: at the Location, at one
+    EVSE or at one Connector of it. None when it takes more than one place, or a field or a part is gone or new (PU-06), or the
+    receiver would know another last_updated above what changed (LO-04): PUT instead."""
+    if confirmed.keys() - current.keys():
+        return None
+    parts, identity = below[0] if below else ("", "")
+    own = {name: value for name, value in current.items() if name != parts and confirmed.get(name) != value}
+    old, new = confirmed.get(parts, []), current.get(parts, [])
+    if old == new:
+        return (), own | {"last_updated": current["last_updated"]}
+    changed = [pair for pair in zip(old, new, strict=False) if pair[0] != pair[1]]
+    same = [part[identity] for part in old] == [part[identity] for part in new]
+    inside = location_patch(*changed[0], below[1:]) if same and len(changed) == 1 else None
+    if inside is None or own.keys() - {"last_updated"}:
+        return None
+    path, changes = inside
+    if current["last_updated"] != max(confirmed["last_updated"], changes["last_updated"]):
+        return None
+    return (changed[0][1][identity], *path), changes
+
+
 def connector_to_ocpi(connector: Any) -> dict[str, Any]:
     return present(
         {

@@ -103,8 +103,9 @@ class EmspClient:
     async def put_location(self, peer: Peer, location: Body) -> Reply:
         return await self._push(peer, "PUT", "locations", _owned(location), location)
 
-    async def patch_evse(self, peer: Peer, location_id: str, evse_uid: str, changes: Body) -> Reply:
-        return await self._push(peer, "PATCH", "locations", (*peer.our_party, location_id, evse_uid), changes)
+    async def patch_location(self, peer: Peer, ids: Sequence[str], changes: Body) -> Reply:
+        """Of a Location, an EVSE or a Connector, named by the `ids` from the Location's down to its own."""
+        return await self._push(peer, "PATCH", "locations", (*peer.our_party, *ids), changes)
 
     async def put_session(self, peer: Peer, session: Body) -> Reply:
         return await self._push(peer, "PUT", "sessions", _owned(session), session)

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from adapters import v211
-from adapters.locations import evse_patch
+from adapters.locations import evse_patch, location_patch
 from adapters.rendered import encode
 from adapters.sessions import session_patch
 from ocpi_bridge.emsp_client import Delivery, Reply
@@ -58,12 +58,18 @@ def storable(body: Body | None) -> Any:
     return None if body is None else orjson.loads(encode(body))
 
 
-def about_location(current: Body, confirmed: Body | None) -> Message | None:
-    """None here and below: the partner knows it all (PU-15)."""
+def about_tariff(current: Body, confirmed: Body | None) -> Message | None:
+    """None here and below: the partner knows it all (PU-15). There is no PATCH of a tariff (TA-02)."""
     return None if current == confirmed else Message(verb=Verb.PUT, body=current, state=current)
 
 
-about_tariff = about_location  # there is no PATCH of a tariff (TA-02)
+def about_location(current: Body, confirmed: Body | None) -> Message | None:
+    """PUT until the partner confirmed a body, then PATCH of what changed where that is one place (LO-06, PU-05)."""
+    patch = None if confirmed is None or current == confirmed else location_patch(confirmed, current)
+    if patch is None:
+        return about_tariff(current, confirmed)
+    path, changes = patch
+    return Message(verb=Verb.PATCH, body=changes, state=current, path=(current["id"], *path))
 
 
 def about_session(current: Body, confirmed: Body | None) -> Message | None:

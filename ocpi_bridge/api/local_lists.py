@@ -55,6 +55,14 @@ def keep(asked: Asked[None, Keeping]) -> LocalListRow:
     return _found(asked)
 
 
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    stations: int
+
+
+def keep_all(asked: Asked[None, None]) -> Kept:
+    return Kept(stations=lists.enable_all(asked.connection, asked.now))
+
+
 def push(asked: Asked[None, None]) -> LocalListRow:
     lists.push(asked.connection, asked.path["station_id"], asked.now)
     return _found(asked)
@@ -91,6 +99,14 @@ ROUTES: Sequence[Route] = (
         handler=keep,
         body=Keeping,
         output=LocalListRow,
+    ),
+    Route(
+        method="POST",
+        path="/local-lists/enable-all",
+        role=Role.OPERATOR,
+        summary="Have every station that is known now keep a list of cards.",
+        handler=keep_all,
+        output=Kept,
     ),
     Route(
         method="POST",

@@ -1,4 +1,4 @@
-"""Cards: the operator's own are added and blocked here, a partner's are only looked at."""
+"""Cards: the operator's own are added and blocked here, a partner's are looked at; of both, how readers spell them."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -68,6 +68,18 @@ class NewToken(Input, frozen=True, kw_only=True):
     fleet: bool = False
 
 
+class Aliases(msgspec.Struct, frozen=True, kw_only=True):
+    """The card's other spellings, as they were written."""
+
+    items: list[str | None]
+
+
+class Spelling(Input, frozen=True, kw_only=True):
+    """How a station writes the card's number."""
+
+    alias: Annotated[str, Meta(min_length=1, max_length=255, pattern=PLAIN)]
+
+
 def list_tokens(asked: Asked[TokensQuery, None]) -> Page[TokenRow]:
     wanted, after = asked.query, cursor_number(asked.query.after)
     row = Token
@@ -122,7 +134,28 @@ def block(asked: Asked[None, None]) -> TokenRow:
     return token(asked)
 
 
-def _found(asked: Asked[None, None]) -> Row[Any]:
+def aliases(asked: Asked[None, Any]) -> Aliases:
+    card = _found(asked)
+    return Aliases(items=[asked.card(alias) for alias in tokens.aliases(asked.connection, card.id)])
+
+
+def add_alias(asked: Asked[None, Spelling]) -> Reply:
+    try:
+        new = tokens.add_alias(asked.connection, _found(asked).id, asked.body.alias, asked.now)
+    except tokens.AliasTaken:
+        raise Problem(status=409, code="alias_taken", detail="the spelling is another card's already") from None
+    except ValueError as error:
+        raise Problem(status=409, code="unprintable", detail=str(error)) from None
+    return Reply(value=aliases(asked), status=201 if new else 200)
+
+
+def remove_alias(asked: Asked[None, Spelling]) -> Aliases:
+    if not tokens.remove_alias(asked.connection, _found(asked).id, asked.body.alias, asked.now):
+        raise Problem(status=409, code="no_alias", detail="the card has no such alias")
+    return aliases(asked)
+
+
+def _found(asked: Asked[None, Any]) -> Row[Any]:
     row = asked.connection.execute(select(Token.__table__).where(Token.id == asked.path["id"])).one_or_none()
     if row is None:
         raise not_found("token", asked.path["id"])
@@ -180,6 +213,39 @@ ROUTES = (
         summary="Refuse a card of the operator's own from now on; what it is charging goes on.",
         handler=block,
         output=TokenRow,
+        path_types={"id": Number},
+        problems=(409,),
+    ),
+    Route(
+        method="GET",
+        path="/tokens/{id}/aliases",
+        role=Role.VIEWER,
+        summary="How else readers spell a card.",
+        handler=aliases,
+        output=Aliases,
+        path_types={"id": Number},
+    ),
+    Route(
+        method="POST",
+        path="/tokens/{id}/aliases",
+        role=Role.OPERATOR,
+        summary="Take another spelling for the same card.",
+        handler=add_alias,
+        body=Spelling,
+        output=Aliases,
+        status=201,
+        repeats=True,
+        path_types={"id": Number},
+        problems=(409,),
+    ),
+    Route(
+        method="POST",
+        path="/tokens/{id}/aliases/remove",
+        role=Role.OPERATOR,
+        summary="Take a spelling for this card no more.",
+        handler=remove_alias,
+        body=Spelling,
+        output=Aliases,
         path_types={"id": Number},
         problems=(409,),
     ),

@@ -127,7 +127,9 @@ async def test_strict_partner_finds_nothing_wrong_with_our_pushes() -> None:  # 
         replies = [
             await client.put_tariff(peer, TARIFF),
             await client.put_location(peer, LOCATION),
-            await client.patch_evse(peer, location_id, "DE*ABC*E1", {"status": "CHARGING", "last_updated": LATER}),
+            await client.patch_location(
+                peer, (location_id, "DE*ABC*E1"), {"status": "CHARGING", "last_updated": LATER}
+            ),
             await client.put_session(peer, SESSION),
             await client.patch_session(peer, "S1", {"kwh": Decimal("2.0"), "last_updated": LATER}),
             await client.post_cdr(peer, CDR),

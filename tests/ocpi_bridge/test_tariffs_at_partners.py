@@ -17,6 +17,7 @@ from tests.ocpi_bridge.roaming_world import World, until, world_of
 
 TNM, OTH = ("DE", "TNM"), ("FR", "OTH")
 HERE = "BE/BEC"
+AT_THE_CONNECTOR = "PATCH locations LOC1/CP001-1/1"  # LO-06
 only_sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 
 
@@ -133,7 +134,7 @@ async def test_a_tariff_that_ends_is_taken_back_at_its_time(network: Network) ->
     assert await network.told() == ([], [])
     network.world.clock.advance(hours=7)
     network.watches()
-    then = ["PUT locations LOC1", "DELETE tariffs old"]  # first nobody names it any more
+    then = [AT_THE_CONNECTOR, "DELETE tariffs old"]  # first nobody names it any more
     assert await network.told() == (then, then)
     assert named(network.oth) == ["new"]
     network.watches()
@@ -146,8 +147,8 @@ async def test_a_tariff_passes_from_one_partner_to_the_other(network: Network) -
     assert (named(network.tnm), named(network.oth)) == (["deal"], None)
     network.imports(tariff("deal", partners=["oth"]))
     assert await network.told() == (
-        ["PUT locations LOC1", "DELETE tariffs deal"],
-        ["PUT tariffs deal", "PUT locations LOC1"],
+        ["PUT locations LOC1", "DELETE tariffs deal"],  # a field is gone, which no PATCH can say (PU-06)
+        ["PUT tariffs deal", AT_THE_CONNECTOR],
     )
     assert (named(network.tnm), named(network.oth)) == (None, ["deal"])
     # Who was told that it is gone, or never knew it, hears nothing of its further life.
@@ -164,7 +165,7 @@ async def test_a_removed_tariff_is_taken_back_where_it_was_told(network: Network
     with world.database.write() as connection:
         append(connection, tariff_changes.remove(connection, ("BE", "BEC"), "deal", world.clock()), now=world.clock())
     world.heard()
-    assert await network.told() == (["PUT locations LOC1", "DELETE tariffs deal"], ["PUT locations LOC1"])
+    assert await network.told() == ([AT_THE_CONNECTOR, "DELETE tariffs deal"], [AT_THE_CONNECTOR])
 
 
 @only_sqlite

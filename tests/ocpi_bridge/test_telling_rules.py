@@ -183,6 +183,62 @@ def test_the_patches_of_an_evse_in_211_are_those_of_the_examples(example: str) -
     assert message.body == patch | {"last_updated": "2015-06-29T21:00:00Z"}
 
 
+PLACES = [  # version, the example, which part it changes
+    ("2.2.1", "locations__patch_location", ()),
+    ("2.2.1", "locations__patch_tariff", ("evses", "connectors")),
+    ("2.2.1", "locations__patch_status", ("evses",)),
+    ("2.2.1", "locations__patch_remove_evse", ("evses",)),
+    ("2.1.1", "locations__patch_location_name", ()),
+    ("2.1.1", "locations__patch_connector_tariff", ("evses", "connectors")),
+]
+
+
+def changed(whole: dict[str, Any], parts: tuple[str, ...], changes: dict[str, Any]) -> dict[str, Any]:
+    """With `changes` in the first of its `parts`, and the times above it as they rise with them."""
+    inner = changes
+    if parts:
+        first, *others = whole[parts[0]]
+        inner = {parts[0]: [changed(first, parts[1:], changes), *others], "last_updated": changes["last_updated"]}
+    return whole | inner
+
+
+@pytest.mark.parametrize(("version", "example", "parts"), PLACES)
+def test_what_changed_in_one_place_is_a_patch_there_as_in_the_examples(
+    version: str, example: str, parts: tuple[str, ...]
+) -> None:  # XT-04, LO-06, PU-05
+    location = field_tables.vector("locations__example", version)
+    patch = {"last_updated": "2026-03-04T12:05:00Z"} | field_tables.vector(example, version)
+    patch["last_updated"] = "2026-03-04T12:05:00Z"
+    current = changed(location, parts, patch)
+
+    message = about_location(current, location)
+
+    assert message is not None
+    evse = location["evses"][0]
+    ids = (location["id"], evse["uid"], evse["connectors"][0]["id"])[: len(parts) + 1]
+    assert (message.verb, message.path, message.body, message.state) == (Verb.PATCH, ids, patch, current)
+
+
+EVSES = LOCATION["evses"]
+ELSEWHERE = [
+    LOCATION | {"evses": [EVSE | {"status": "CHARGING"}, EVSES[1] | {"status": "CHARGING"}]},  # two places
+    LOCATION | {"name": "N", "evses": [EVSE | {"status": "CHARGING"}, EVSES[1]]},
+    LOCATION | {"evses": EVSES[:1]},  # a part is gone
+    LOCATION | {"evses": [*EVSES, EVSE | {"uid": "E3"}]},  # or new
+    LOCATION | {"evses": [EVSE | {"uid": "E9"}, EVSES[1]]},
+    {name: value for name, value in LOCATION.items() if name != "party_id"},  # PU-06
+    LOCATION
+    | {"evses": [EVSE | {"status": "CHARGING"}, EVSES[1]], "last_updated": LATER},  # LO-04: it would be older there
+]
+
+
+@pytest.mark.parametrize("current", ELSEWHERE, ids=range(len(ELSEWHERE)))
+def test_what_one_patch_cannot_say_is_put(current: dict[str, Any]) -> None:  # PU-04, PU-06
+    message = about_location(current, LOCATION)
+    assert message is not None
+    assert (message.verb, message.body, message.state) == (Verb.PUT, current, current)
+
+
 def test_the_patch_of_a_session_in_211_is_that_of_the_example() -> None:  # XT-04, V1-09
     session = field_tables.vector("sessions__simple_start", "2.1.1")
     patch = field_tables.vector("sessions__patch_total_cost", "2.1.1")

@@ -298,6 +298,23 @@ async def test_cards_are_added_described_anew_and_blocked(rig: Rig) -> None:  # 
         problem(await client.post("/api/v1/tokens", json={"uid": CARD}), 403, "not_allowed")
 
 
+async def test_a_card_has_other_spellings_as_long_as_they_are_wanted(rig: Rig) -> None:  # D02, J02
+    async with rig.client(Role.OPERATOR) as client:
+        card = (await client.post("/api/v1/tokens", json={"uid": CARD})).headers["location"]
+        other = (await client.post("/api/v1/tokens", json={"uid": "OTHERCARD"})).headers["location"]
+        told = await client.post(f"{card}/aliases", json={"alias": "TURNED-ROUND"})
+        assert (told.status_code, told.json()) == (201, {"items": ["TURNED-ROUND"]})
+        assert (await client.post(f"{card}/aliases", json={"alias": "turned-round"})).status_code == 200
+        problem(await client.post(f"{other}/aliases", json={"alias": "TURNED-ROUND"}), 409, "alias_taken")
+        problem(await client.post(f"{other}/aliases", json={"alias": " "}), 409, "unprintable")
+        problem(await client.post(f"{other}/aliases/remove", json={"alias": "TURNED-ROUND"}), 409, "no_alias")
+        problem(await client.get("/api/v1/tokens/999/aliases"), 404, "unknown_token")
+        async with rig.client(Role.VIEWER) as viewer:
+            assert "TURNED-ROUND" not in (await viewer.get(f"{card}/aliases")).text
+            problem(await viewer.post(f"{card}/aliases", json={"alias": "X"}), 403, "not_allowed")
+        assert (await client.post(f"{card}/aliases/remove", json={"alias": "TURNED-ROUND"})).json() == {"items": []}
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -328,6 +345,7 @@ async def test_clocks_drift_and_lists_are_told(rig: Rig) -> None:
         assert (kept.status_code, kept.json()["wanted"]) == (200, True)
         assert (await client.post("/api/v1/stations/CP1/local-list/push")).status_code == 202
         problem(await client.post("/api/v1/stations/CP2/local-list/push"), 404, "no_local_list")
+        assert (await client.post("/api/v1/local-lists/enable-all")).json() == {"stations": 3}
         schedule = (await client.get("/api/v1/stations/CP1/schedule?evse=1&unit=A")).json()
         assert (schedule["unit"], schedule["limits"][0]["start_s"]) == ("A", 0)
 
