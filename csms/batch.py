@@ -16,11 +16,13 @@ from csms.bulk import insert_rows
 from csms.database import insert_into
 from csms.events import AnyEvent
 from csms.journal import Fact, append
+from csms.many_rows import NEW, ManyRows
 from csms.models import Base, Station, Tap, Transaction
 
 Values = dict[str, Any]
 Update = tuple[int, type[Base], str, Any, Values]
 
+THE_KEY = "the_key"
 EITHER_WAY = -1  # belongs to no event: kept, whichever of them lose their claims
 CLAIM_ORDER: dict[type[Base], tuple[str, ...]] = {  # the same in every worker, so that two never wait for each other
     Station: ("station_id",),
@@ -94,10 +96,11 @@ class Batch:
             rows.setdefault((model, key, value), {}).update(changes)
         alike: dict[tuple[type[Base], str, tuple[str, ...]], list[Values]] = {}
         for (model, key, value), changes in rows.items():
-            new = {f"new_{column}": changed for column, changed in changes.items()}
-            alike.setdefault((model, key, tuple(changes)), []).append({"the_key": value, **new})
-        for (model, key, columns), parameters in alike.items():
-            self.connection.execute(_update(model, key, columns), parameters)
+            columns = tuple(changes)
+            changes[THE_KEY] = value
+            alike.setdefault((model, key, columns), []).append(changes)
+        for (model, key, columns), changed in alike.items():
+            _update(model, key, columns).execute(self.connection, changed)
 
     def _flush_claims(self) -> set[int]:
         lost: set[int] = set()
@@ -131,10 +134,10 @@ def fact_of(type_: Any, subject: str, event: AnyEvent, **data: Any) -> Fact:
 
 
 @cache
-def _update(model: type[Base], key: str, columns: tuple[str, ...]) -> Any:
+def _update(model: type[Base], key: str, columns: tuple[str, ...]) -> ManyRows:
     table = cast(Table, model.__table__)
-    new: dict[str, Any] = {column: bindparam(f"new_{column}") for column in columns}
-    return update(table).where(table.c[key] == bindparam("the_key")).values(new)
+    new: dict[str, Any] = {column: bindparam(f"{NEW}{column}") for column in columns}
+    return ManyRows(update(table).where(table.c[key] == bindparam(THE_KEY)).values(new), columns)
 
 
 def _grouped(entries: Iterable[tuple[int, type[Base], Values]]) -> Iterable[tuple[type[Base], Sequence[Values]]]:

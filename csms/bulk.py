@@ -7,6 +7,8 @@ from typing import Any, Final, NamedTuple, cast
 from sqlalchemy import Connection, Dialect, Table, insert
 from sqlalchemy.exc import DBAPIError
 
+from csms.many_rows import ManyRows
+
 POSTGRES_NAMES: Final = {"FLOAT": "double precision"}  # where SQLAlchemy's name of a type is not PostgreSQL's own
 
 
@@ -22,11 +24,11 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
     """All of `rows`, which name the same columns in the same order. What they do not name is the column's default."""
     if not rows:
         return
-    if connection.dialect.name == "sqlite":
-        connection.execute(_insert(table), rows)
-        return
     columns = tuple(rows[0])
     defaults = _defaults(table, columns)
+    if connection.dialect.name == "sqlite":
+        _insert(table, columns, tuple(defaults)).execute(connection, [defaults | row for row in rows] if defaults else rows)
+        return
     names = (*columns, *defaults)
     processors = _copied(table, names, connection.dialect).processors
     constants = tuple(defaults.values())
@@ -62,8 +64,8 @@ def copy(connection: Connection, table: Table, columns: tuple[str, ...], rows: I
 
 
 @cache
-def _insert(table: Table) -> Any:
-    return insert(table)
+def _insert(table: Table, columns: tuple[str, ...], defaults: tuple[str, ...]) -> ManyRows:
+    return ManyRows(insert(table), (*columns, *defaults))
 
 
 @cache

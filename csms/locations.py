@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, case, select, union, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, bindparam, case, select, union, update
 
 from csms.availability import AVAILABILITY, Availability
 from csms.batch import Batch
@@ -65,6 +65,23 @@ _TOLD = (
     _E.c.status_at,
     _E.c.last_updated,
 )
+_NAMES = [column.name for column in _TOLD]
+_L = cast(Table, Location.__table__)
+# Put together once: what does not change of a statement is found again by its identity.
+_EVSES = (
+    select(*_TOLD)
+    .where(
+        _E.c.station_id.in_(bindparam("stations", expanding=True)), _E.c.evse.in_(bindparam("numbers", expanding=True))
+    )
+    .order_by(_E.c.id)
+    .with_for_update()
+)
+_SITES = (
+    select(_L.c.id, _L.c.last_updated)
+    .where(_L.c.id.in_(bindparam("sites", expanding=True)))
+    .order_by(_L.c.id)
+    .with_for_update()
+)
 
 
 class Statuses:
@@ -75,15 +92,15 @@ class Statuses:
     ) -> None:
         """Loads the EVSEs of the stations that report, and locks them and their sites, each in the order of ids."""
         self._batch = batch
-        self._meanings = meanings
-        stations = sorted({event.station_id for event in events})
-        numbers = sorted({event.evse for event in events})
-        query = select(*_TOLD).where(Evse.station_id.in_(stations), Evse.evse.in_(numbers)).order_by(Evse.id)
-        rows = [dict(row._mapping) for row in batch.connection.execute(query.with_for_update())]
+        self._meanings = {status.value: meaning for status, meaning in meanings.items()}
+        named = {
+            "stations": sorted({event.station_id for event in events}),
+            "numbers": sorted({event.evse for event in events}),
+        }
+        rows = [dict(zip(_NAMES, row, strict=True)) for row in batch.connection.execute(_EVSES, named)]
         self._evses = {(row["station_id"], row["evse"]): row for row in rows}
         sites = sorted({row["location_row"] for row in rows})
-        locked = select(Location.id, Location.last_updated).where(Location.id.in_(sites)).order_by(Location.id)
-        self._sites = {row.id: row.last_updated for row in batch.connection.execute(locked.with_for_update())}
+        self._sites = {row.id: row.last_updated for row in batch.connection.execute(_SITES, {"sites": sites})}
         pausing = sorted({event.station_id for event in events if event.status is ConnectorStatus.SUSPENDED_EV})
         self._running = self._charging_at(pausing) if pausing else {}
 
@@ -135,7 +152,7 @@ class Statuses:
         if evse["removed"]:
             return Availability.REMOVED
         status = evse["status"]
-        return Availability.UNKNOWN if status is None else self._meanings[ConnectorStatus(status)]
+        return Availability.UNKNOWN if status is None else self._meanings[status]
 
     def _touch(self, evse: dict[str, Any], now: datetime) -> None:
         """It changed for those who look: its time and its site's rise, and never fall (LO-04, PU-14)."""
@@ -176,7 +193,7 @@ def _told_of(event: ConnectorStatusReported, at: datetime) -> dict[str, Any]:
 
 
 def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat()
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
 
 
 def touch_stations(connection: Connection, station_ids: Iterable[str], now: datetime) -> list[Fact]:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import Select, Table, bindparam, select
 
 from csms.batch import Batch
 from csms.clock import SKEW_LIMIT
@@ -36,7 +36,14 @@ _NEEDED = (
     _T.c.last_sample_at,
     _T.c.sample_count,
 )
+_NAMES = [column.name for column in _NEEDED]
 _OPEN = [state.value for state in OPEN_STATES]
+_D = cast(Table, MeterSampleRow.__table__).c.digest
+# Put together once: what does not change of a statement is found again by its identity.
+_LOCKED = select(*_NEEDED).order_by(_T.c.id).with_for_update()
+_NAMED = _LOCKED.where(_T.c.number.in_(bindparam("numbers", expanding=True)))
+_RUNNING = _LOCKED.where(_T.c.station_id.in_(bindparam("stations", expanding=True)), _T.c.state.in_(_OPEN))
+_SEEN = select(_D).where(_D.in_(bindparam("digests", expanding=True)))
 
 
 def number_of(transaction_ref: str | None) -> int | None:
@@ -97,17 +104,16 @@ class Samples:
             for event in events
         }
         numbers = {event.event_id: number_of(event.transaction_ref) for event in events}
-        named = self._load(_T.c.number.in_(sorted(set(numbers.values()) - {None})))
+        named = self._load(_NAMED, numbers=[number for number in set(numbers.values()) if number is not None])
         self._named = {(row["station_id"], row["number"]): row for row in named}
         unnamed = {e.station_id for e in events if (e.station_id, numbers[e.event_id]) not in self._named}
-        running = self._load(and_(_T.c.station_id.in_(sorted(unnamed)), _T.c.state.in_(_OPEN))) if unnamed else []
+        running = self._load(_RUNNING, stations=sorted(unnamed)) if unnamed else []
         self._running = [self._named.get((row["station_id"], row["number"]), row) for row in running]
-        seen = select(MeterSampleRow.digest).where(MeterSampleRow.digest.in_(list(self._digests.values())))
-        self._seen = set(batch.connection.execute(seen).scalars())
+        seen = batch.connection.execute(_SEEN, {"digests": list(self._digests.values())})
+        self._seen = set(seen.scalars())
 
-    def _load(self, condition: ColumnElement[bool]) -> list[dict[str, Any]]:
-        query = select(*_NEEDED).where(condition).order_by(_T.c.id).with_for_update()
-        return [dict(row._mapping) for row in self._batch.connection.execute(query)]
+    def _load(self, query: Select[Any], **named: Sequence[Any]) -> list[dict[str, Any]]:
+        return [dict(zip(_NAMES, row, strict=True)) for row in self._batch.connection.execute(query, named)]
 
     def sample(self, event: MeterSampled) -> Ack:
         """E03, E04, E09: a repeat changes nothing, a late one is evidence, a register that falls is no energy."""
