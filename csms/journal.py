@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Table, func, insert, select, text, update
+from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
 
 from csms.bulk import insert_rows
 from csms.database import Database, away, insert_into, victim
 from csms.events import SCHEMA_VERSION
 from csms.models import DeadLetter, JournalCursor, JournalEntry
+from csms.visible_facts import Place, between, facts_between, newest_of, place
 
 log = structlog.get_logger(__name__)
 
@@ -219,6 +220,7 @@ class Subscriber:
         self._poll_s = poll_s
         self._gather_s = gather_s
         self._handled = False
+        self._facts = facts_between(postgres=not database.sqlite, types=self._types)
 
     async def run(self) -> None:
         """Reads until cancelled. A database that is away is an exception: the supervisor starts it again."""
@@ -287,91 +289,64 @@ class Subscriber:
     def _anything(self) -> bool:
         """A look without a lock: most often there is nothing."""
         with self._database.read() as connection:
-            cursor = connection.execute(_cursor(self.name)).one_or_none()
-            newest = _newest(connection)
-            return newest is not None and (cursor is None or newest > _place(*cursor))
+            cursor = connection.execute(_CURSOR, {"name": self.name}).one_or_none()
+            newest = newest_of(connection)
+            return newest is not None and (cursor is None or newest > place(*cursor))
 
     def _take(self, connection: Connection, limit: int) -> Sequence[Recorded]:
         """The next facts that are wanted; the cursor is locked and moved past them, and past all others when these are the
         last."""
-        connection.execute(insert_into(connection, JournalCursor).values(subscriber=self.name).on_conflict_do_nothing())
-        after = _place(*connection.execute(_cursor(self.name).with_for_update()).one())
-        newest = _newest(connection)
+        after = self._locked_place(connection)
+        newest = newest_of(connection)
         if newest is None or newest <= after:
             return []
-        query = _within(connection, after, newest).limit(limit)
-        if self._types is not None:
-            query = query.where(JournalEntry.type.in_(self._types))
-        facts = [_recorded(row) for row in connection.execute(query)]
+        rows = connection.execute(self._facts, {"limit": limit} | between(connection, after, newest))
+        facts = [_recorded(*row) for row in rows]
         last = (facts[-1].xid, facts[-1].position) if len(facts) == limit else newest
-        connection.execute(
-            update(JournalCursor)
-            .where(JournalCursor.subscriber == self.name)
-            .values(xid=0 if self._database.sqlite else str(last[0]), position=last[1])
-        )
+        xid = 0 if self._database.sqlite else str(last[0])
+        connection.execute(_MOVED, {"name": self.name, "to_xid": xid, "to_position": last[1]})
         return facts
 
-
-Place = tuple[int, int]  # (xid, id) of a fact: the order in which facts become visible
-
-
-def _place(xid: Any, position: int) -> Place:
-    return int(xid), position
-
-
-def _cursor(subscriber: str) -> Any:
-    return select(JournalCursor.xid, JournalCursor.position).where(JournalCursor.subscriber == subscriber)
+    def _locked_place(self, connection: Connection) -> Place:
+        if (known := connection.execute(_LOCKED_CURSOR, {"name": self.name}).one_or_none()) is not None:
+            return place(*known)
+        connection.execute(insert_into(connection, JournalCursor).values(subscriber=self.name).on_conflict_do_nothing())
+        return place(*connection.execute(_LOCKED_CURSOR, {"name": self.name}).one())
 
 
-def _newest(connection: Connection) -> Place | None:
-    """The last fact that no running transaction can still precede.
-
-    PostgreSQL: `xid < pg_snapshot_xmin(...)` leaves out what is newer than the oldest running transaction, so a late
-    commit is never skipped. SQLite commits in the order of ids.
-    """
-    query = select(JournalEntry.xid, JournalEntry.id)
-    if connection.dialect.name == "postgresql":
-        query = query.where(text("xid < pg_snapshot_xmin(pg_current_snapshot())")).order_by(JournalEntry.xid.desc())
-    row = connection.execute(query.order_by(JournalEntry.id.desc()).limit(1)).one_or_none()
-    return _place(*row) if row is not None else None
-
-
-def _within(connection: Connection, after: Place, until: Place) -> Any:
-    """The facts after one place up to another, in order."""
-    if connection.dialect.name == "postgresql":
-        between: Any = text(
-            "(xid, id) > (CAST(:xid AS xid8), :position) AND (xid, id) <= (CAST(:until_xid AS xid8), :until_position)"
-        ).bindparams(xid=str(after[0]), position=after[1], until_xid=str(until[0]), until_position=until[1])
-        return _FACTS.where(between).order_by(JournalEntry.xid, JournalEntry.id)
-    return _FACTS.where(JournalEntry.id > after[1], JournalEntry.id <= until[1]).order_by(JournalEntry.id)
-
-
-_FACTS = select(
-    JournalEntry.xid,
-    JournalEntry.id,
-    JournalEntry.type,
-    JournalEntry.subject,
-    JournalEntry.station_id,
-    JournalEntry.event_id,
-    JournalEntry.ocpp_version,
-    JournalEntry.schema_version,
-    JournalEntry.recorded_at,
-    JournalEntry.data,
+_C = cast(Table, JournalCursor.__table__)
+_CURSOR = select(_C.c.xid, _C.c.position).where(_C.c.subscriber == bindparam("name"))
+_LOCKED_CURSOR = _CURSOR.with_for_update()
+_MOVED = (
+    update(_C)
+    .where(_C.c.subscriber == bindparam("name"))
+    .values(xid=bindparam("to_xid"), position=bindparam("to_position"))
 )
 
 
-def _recorded(row: Any) -> Recorded:
+def _recorded(
+    xid: Any,
+    position: int,
+    type_: str,
+    subject: str,
+    station_id: str | None,
+    event_id: str,
+    ocpp_version: str,
+    schema_version: int,
+    recorded_at: datetime,
+    data: Any,
+) -> Recorded:
     return Recorded(
-        xid=int(row.xid),
-        position=row.id,
-        type=row.type,
-        subject=row.subject,
-        station_id=row.station_id,
-        event_id=row.event_id,
-        ocpp_version=row.ocpp_version,
-        schema_version=row.schema_version,
-        recorded_at=row.recorded_at,
-        data=row.data or {},
+        xid=int(xid),
+        position=position,
+        type=type_,
+        subject=subject,
+        station_id=station_id,
+        event_id=event_id,
+        ocpp_version=ocpp_version,
+        schema_version=schema_version,
+        recorded_at=recorded_at,
+        data=data or {},
     )
 
 
