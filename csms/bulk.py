@@ -1,4 +1,4 @@
-"""Many rows go in at once: by COPY on PostgreSQL, which costs a fifth of INSERTs there, and by executemany on SQLite."""
+"""Many rows go in at once: by COPY on PostgreSQL, which costs a fifth of INSERTs there, and by many_rows on SQLite."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -27,7 +27,9 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
     columns = tuple(rows[0])
     defaults = _defaults(table, columns)
     if connection.dialect.name == "sqlite":
-        _insert(table, columns, tuple(defaults)).execute(connection, [defaults | row for row in rows] if defaults else rows)
+        _insert(table, columns, tuple(defaults)).execute(
+            connection, [defaults | row for row in rows] if defaults else rows
+        )
         return
     names = (*columns, *defaults)
     processors = _copied(table, names, connection.dialect).processors
