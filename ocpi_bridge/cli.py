@@ -50,7 +50,7 @@ COMMANDS = {
     "messages": Command(
         "The message log, requests beside their answers.", "ocpi_bridge.commands.messages", name="messages"
     ),
-    "simulate": Command("Simulated chargers.", "csms.simulator.cli", "simulate"),
+    "simulate": Command("Simulated chargers: one, or ten thousand.", "ocpi_bridge.commands.simulate"),
     "ocpi": Command("OCPI: does a partner's platform keep its rules?", "ocpi_bridge.commands.ocpi"),
     "emsp": Command("The recording, faulty OCPI partner.", "ocpi_bridge.emsp_simulator.cli"),
 }

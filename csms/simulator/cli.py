@@ -1,42 +1,25 @@
-"""`roambridge simulate`: one charger that plays a scenario before your eyes, or a fleet with a progress bar and a report."""
+"""`roambridge simulate charger`: one charger that plays a scenario before your eyes; and where all of `simulate` begins."""
 
 import asyncio
-import resource
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
-from csms.simulator.fleet import FleetReport, run_fleet
+from csms.simulator.fleet_cli import fleet, network
+from csms.simulator.options import DEFAULT_URL, Connectors, Password, Patience, Samples, ScenarioName, Url, serial_of
 from csms.simulator.profile import AS_MEASURED, Profile
 from csms.simulator.scenarios import SCENARIOS, Plan, ScenarioResult
 from csms.simulator.wire import Fate, Unserved
 
-DEFAULT_URL = "ws://127.0.0.1:9000/ocpp"
 ARROWS = {"sent": "[cyan]→[/]", "received": "[green]←[/]"}
 
-
-def known_scenario(name: str) -> str:
-    """Hyphens are welcome."""
-    if (written := name.replace("-", "_")) not in SCENARIOS:
-        raise typer.BadParameter(f"{name} is none of {', '.join(SCENARIOS)}")
-    return written
-
-
 simulate = typer.Typer(help="Simulated chargers.", no_args_is_help=True)
-
-Url = Annotated[str, typer.Option(help="The CSMS's OCPP address, without the identity.")]
-Password = Annotated[str | None, typer.Option(help="HTTP Basic password of the station.")]
-ScenarioName = Annotated[
-    str, typer.Option(callback=known_scenario, help=f"One of {', '.join(SCENARIOS)}.", metavar="NAME")
-]
-Samples = Annotated[int, typer.Option(min=0, help="Meter samples in a charge, one sample interval apart.")]
-Connectors = Annotated[int, typer.Option(min=1)]
-Patience = Annotated[float, typer.Option(min=0, help="Seconds to wait for the CSMS.")]
+simulate.command()(fleet)
+simulate.command()(network)
 
 
 @simulate.command()
@@ -126,64 +109,6 @@ def charger(
         raise typer.Exit(1)
 
 
-@simulate.command()
-def fleet(
-    stations: Annotated[int, typer.Option(min=1, help="How many chargers.")] = 10,
-    url: Url = DEFAULT_URL,
-    scenario: ScenarioName = "plug_charge_leave",
-    id_prefix: Annotated[str, typer.Option(help="Identities are this and a number.")] = "SIM",
-    token_prefix: Annotated[str, typer.Option(help="Cards are this and the same number.")] = "SIMCARD",
-    password: Password = None,
-    connectors: Connectors = 2,
-    samples: Samples = Plan.samples,
-    concurrency: Annotated[int, typer.Option(min=1, help="Chargers at the same time.")] = 100,
-    real_time: Annotated[bool, typer.Option("--real-time/--fast")] = False,
-    patience: Patience = Plan.patience_s,
-) -> None:
-    """Many chargers play one scenario; exit code 1 when one of them could not."""
-    raise_file_limit()
-    console = Console()
-    names = [f"{number:05d}" for number in range(1, stations + 1)]
-    profiles = [
-        Profile(
-            station_id=id_prefix + name,
-            url=url,
-            password=password,
-            connectors=connectors,
-            serial_number=serial_of(id_prefix + name),
-        )
-        for name in names
-    ]
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task(f"{scenario} on {stations} chargers", total=stations)
-        report = asyncio.run(
-            run_fleet(
-                profiles,
-                SCENARIOS[scenario],
-                concurrency=concurrency,
-                plan=Plan(samples=samples, real_time=real_time, patience_s=patience),
-                id_tokens=[token_prefix + name for name in names],
-                on_done=lambda: progress.advance(bar),
-            )
-        )
-    console.print(_summary(report))
-    for station_id, reason in report.failures[:10]:
-        console.print(f"[red]{escape(station_id)}[/] {escape(reason)}", soft_wrap=True)
-    if report.failures:
-        raise typer.Exit(1)
-
-
-def serial_of(station_id: str) -> str:
-    """25 characters are what OCPP 1.6 allows; the end of an identity is what differs."""
-    return f"SN-{station_id[-22:]}"
-
-
-def raise_file_limit() -> None:
-    """One socket a charger: take as many as the system lets us have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def _play(scenario: str, profile: Profile, plan: Plan) -> ScenarioResult:
     return await SCENARIOS[scenario](profile, plan)
 
@@ -200,15 +125,4 @@ def _outcome(result: ScenarioResult) -> Table:
         f"card {result.authorization or 'not used'}, transaction {result.transaction_id or 'none'}, "
         f"{result.energy_wh / 1000:.3f} kWh delivered"
     )
-    return table
-
-
-def _summary(report: FleetReport) -> Table:
-    table = Table(show_header=False, title="fleet", title_justify="left")
-    table.add_row("chargers finished", f"{report.completed} of {report.stations}")
-    table.add_row("calls", ", ".join(f"{count} {fate}" for fate, count in report.calls.items()) or "none")
-    table.add_row("calls per second", f"{report.calls_per_s:.0f}")
-    table.add_row("answer p50 / p99", f"{report.p50_ms:.1f} / {report.p99_ms:.1f} ms")
-    table.add_row("duration", f"{report.duration_s:.1f} s")
-    table.add_row("energy delivered", f"{report.energy_mwh / 1_000_000:.3f} kWh")
     return table

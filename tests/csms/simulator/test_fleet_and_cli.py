@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from csms.simulator.cli import serial_of, simulate
+from csms.simulator.cli import simulate
 from csms.simulator.fleet import percentile, run_fleet
+from csms.simulator.options import serial_of
 from csms.simulator.scenarios import Plan, plug_charge_leave
 from csms.simulator.wire import Fate
 
