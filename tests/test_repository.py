@@ -204,8 +204,8 @@ def test_adapters_only_shape() -> None:  # K06
 
 
 def test_chargers_are_reached_through_their_sockets_only() -> None:  # J06
-    # A simulated charger fetches and uploads files as real ones do.
-    files = ("csms/simulator/transfer.py",)
+    # A simulated charger fetches and uploads files as real ones do; a fleet reads its CSMS's memory from its metrics.
+    files = ("csms/simulator/transfer.py", "csms/simulator/server_memory.py")
     assert where(imported, r"^(httpx|requests|aiohttp|urllib\.request|http\.client)\b", "csms", allowed=files) == []
 
 

@@ -16,6 +16,7 @@ from csms.simulator.tally import Played, Tally
 from csms.simulator.wire import CALL, CALL_ERROR, CALL_RESULT, NotConnected
 
 REFUSALS_AT_MOST = 3  # of one transaction message, before the charger gives it up (X01)
+LEAVES_WITHIN_S = 2.0
 TRIES_AGAIN_S = (0.5, 10.0)  # first, at most
 MEASURANDS = (
     ("Energy.Active.Import.Register", "Wh", None),
@@ -180,6 +181,11 @@ class LeanCharger:
         line, self._line = self._line, None
         if line is not None:
             line.leave()
+            try:
+                async with asyncio.timeout(LEAVES_WITHIN_S):
+                    await line.gone()
+            except TimeoutError:
+                line.abort()
 
     def wake(self) -> None:
         if self._waker is not None and not self._waker.done():

@@ -54,13 +54,14 @@ class LeanLine(asyncio.Protocol):
     """`received` gets each text frame, `lost` is called once, when the line is down. Only whole frames of the server's are
     read: it sends answers and short commands, which nobody fragments."""
 
-    __slots__ = ("_buffer", "_lost", "_opening", "_received", "_transport")
+    __slots__ = ("_buffer", "_gone", "_lost", "_opening", "_received", "_transport")
 
     def __init__(self, received: Callable[[bytes], None], lost: Callable[[], None]) -> None:
         self._received = received
         self._lost = lost
         self._buffer = b""
         self._opening: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
+        self._gone: asyncio.Future[None] | None = None
         self._transport: asyncio.WriteTransport | None = None
 
     async def open(self, station_id: str, password: str | None, address_: Address) -> None:
@@ -106,6 +107,12 @@ class LeanLine(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    async def gone(self) -> None:
+        """After `leave` or `abort`: when the system has the socket back."""
+        if self._transport is not None:
+            self._gone = asyncio.get_running_loop().create_future()
+            await self._gone
+
     def abort(self) -> None:
         """As if the cable were cut."""
         if self._transport is not None:
@@ -125,6 +132,8 @@ class LeanLine(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
         if self._opening is not None:
             if not self._opening.done():
                 self._opening.set_exception(TurnedAway("the server hung up"))

@@ -154,6 +154,7 @@ class _Run:
             await self._weigh_server("end")
             lasted_s = loop.time() - up_at
             self._on_progress(self._progress("delivering", 0.0))
+        await asyncio.sleep(0)  # what was aborted last is closed in the loop's next round
         return LoadReport(
             plan=plan,
             tally=self._tally,

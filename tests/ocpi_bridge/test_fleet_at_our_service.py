@@ -64,7 +64,7 @@ async def test_nothing_is_lost_in_a_storm_and_in_offline_bursts(  # A01, P14, X0
     assert told["reconnects"]["calls"] == 48
     assert told["calls"]["refused"] == told["calls"]["silent"] == 0
     assert told["delivered_late"] > 0
-    assert told["transactions"] >= 60  # thirty of them, charge after charge
+    assert told["transactions"] >= 30  # thirty charge, again and again
     with database.read() as connection:
         assert len(connection.execute(select(Transaction.id)).all()) == told["transactions"]
         assert len(connection.execute(select(MeterSampleRow.event_id)).all()) == told["samples"]
@@ -86,7 +86,7 @@ async def test_whatever_is_missing_differs_or_is_there_twice_is_found(
 ) -> None:
     began = datetime.now(UTC)
     habits = Habits(address=Address.of(url(service)), password=PASSWORD, sample_s=0.2)
-    plan = LoadPlan(stations=5, habits=habits, duration_s=1.0, ramp_s=0.0, charging=1.0)
+    plan = LoadPlan(stations=5, habits=habits, duration_s=2.0, ramp_s=0.0, charging=1.0)
     async with asyncio.timeout(LIMIT_S):
         played = (await run_load(plan)).tally.played
 
