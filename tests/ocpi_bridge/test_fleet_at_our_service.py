@@ -17,7 +17,7 @@ from csms.simulator.lean_charger import Habits
 from csms.simulator.lean_line import Address
 from csms.simulator.load import LoadPlan, run_load
 from ocpi_bridge.fleet_check import losses
-from ocpi_bridge.main import Service
+from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 
 Cli = Callable[..., Any]
