@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
@@ -30,6 +32,11 @@ class Metrics:
     def gauges(self, name: str, about: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
         """A mapping that rises and falls, a series for each key."""
         self._by_label(GaugeMetricFamily, name, about, label, read)
+
+    def seconds(self, name: str, about: str, label: str) -> Callable[[str, float], None]:
+        """A histogram for each key; call what is returned with a key and a number of seconds, from any thread."""
+        told = Histogram(f"roambridge_{name}_seconds", about, [label], buckets=SECONDS, registry=self._registry)
+        return lambda key, seconds: told.labels(key).observe(seconds)
 
     def _by_label(
         self,

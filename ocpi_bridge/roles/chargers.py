@@ -51,6 +51,9 @@ class Chargers:
             "gateway_events", "What went wrong at the door and in frames", "kind", lambda: self.gateway.counts
         )
 
+        self._answered = ground.metrics.seconds("answer", "How long a charger waited for our answer", "action")
+        self._obeyed = ground.metrics.seconds("command", "How long a charger took to answer us", "action")
+
     def tasks(self) -> Tasks:
         return {
             "message_log": self._message_log.run,
@@ -64,6 +67,9 @@ class Chargers:
             self.gateway.trust(root)
 
     def _write_messages(self, frames: Sequence[LoggedFrame]) -> None:
+        for frame in frames:
+            if frame.latency_ms is not None:
+                (self._answered if frame.direction == "out" else self._obeyed)(frame.action, frame.latency_ms / 1000)
         with self._ground.database.write_log() as connection:
             message_store.write(connection, frames)
 
