@@ -49,7 +49,7 @@ class Exclusive:
         self.held = False
         self._database = database
         self._name = name
-        self._key = zlib.crc32(name.encode()) - (1 << 31)  # a signed integer of four bytes
+        self._lock = _lock(name)
         self._start = start
         self._stop = stop
         self._retry_s = retry_s
@@ -94,7 +94,7 @@ class Exclusive:
         connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
             query = text("SELECT pg_try_advisory_lock(:class, :key)")
-            if connection.execute(query, {"class": LOCK_CLASS, "key": self._key}).scalar_one():
+            if connection.execute(query, self._lock).scalar_one():
                 connection.detach()  # it is never anybody else's
                 connection.execute(_SET, [{"name": name, "value": value} for name, value in LEASE.items()])
                 return connection
@@ -113,6 +113,16 @@ class Exclusive:
                     await asyncio.to_thread(connection.execute, text("SELECT 1"))
             except Exception as error:
                 raise LockLost(f"{self._name}: {type(error).__name__}") from error
+
+
+def one_at_a_time(connection: Connection, name: str) -> None:
+    """Until this transaction ends, another of the same name waits here. On SQLite writers take turns anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:class, :key)"), _lock(name))
+
+
+def _lock(name: str) -> dict[str, int]:
+    return {"class": LOCK_CLASS, "key": zlib.crc32(name.encode()) - (1 << 31)}  # integers of four bytes
 
 
 def _close(connection: Connection) -> None:

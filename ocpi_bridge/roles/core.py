@@ -12,6 +12,7 @@ from csms.bus import Send
 from csms.core import Csms
 from csms.cost_messages import TOLD as COSTS_FOLLOW
 from csms.cost_messages import CostTeller
+from csms.exclusive import one_at_a_time
 from csms.firmware_campaigns import Campaigns
 from csms.journal import FactType, Subscriber
 from csms.local_list.push import ListPush
@@ -28,11 +29,18 @@ from ocpi_bridge.roles.shown import Shown
 
 
 class Core:
-    """`send` reaches chargers; `left_alone` is the quirks' word on settings (Q03). `signed` is set when our authority signed
-    something: perhaps it is a new one."""
+    """`send` reaches chargers; `left_alone` is the quirks' word on settings (Q03); `once`: events come by a bus. `signed` is
+    set when our authority signed something: perhaps it is a new one."""
 
     def __init__(
-        self, ground: Ground, partnership: Partnership, shown: Shown, *, send: Send, left_alone: LeftAlone
+        self,
+        ground: Ground,
+        partnership: Partnership,
+        shown: Shown,
+        *,
+        send: Send,
+        left_alone: LeftAlone,
+        once: bool = False,
     ) -> None:
         self._ground = ground
         self._partnership = partnership
@@ -52,6 +60,7 @@ class Core:
             payers=payers,
             vault=partnership.vault,
             meanings=meanings.meanings(ground.settings.evse_status),
+            once=once,
         )
 
     async def keep_settings(self) -> None:
@@ -61,8 +70,8 @@ class Core:
     def _keep_settings(self) -> None:
         ground = self._ground
         with ground.database.write() as connection:
+            one_at_a_time(connection, "settings")  # workers may start together
             roundings.keep(connection, ground.settings.money_decimals)
-        with ground.database.write() as connection:
             meanings.keep(connection, ground.settings.evse_status, ground.clock())
 
     def tasks(self) -> Tasks:

@@ -4,13 +4,14 @@ import asyncio
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from csms.database import Database
-from csms.exclusive import Exclusive, LockLost
+from csms.exclusive import Exclusive, LockLost, one_at_a_time
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 20.0
@@ -123,6 +124,23 @@ async def test_the_lock_of_a_process_that_is_killed_is_free(postgres: Database, 
             holder.kill()
         await holder.communicate()
     postgres.dispose()
+
+
+def test_transactions_of_one_name_take_turns(database: Database) -> None:
+    """Each reads what the other wrote."""
+
+    def add_one(_: int) -> None:
+        with database.write() as connection:
+            one_at_a_time(connection, "counting")
+            told = connection.execute(text("SELECT max(decimals) FROM money_roundings")).scalar_one()
+            connection.execute(text("DELETE FROM money_roundings"))
+            row = {"currency": "EUR", "decimals": (told or 0) + 1}
+            connection.execute(text("INSERT INTO money_roundings VALUES (:currency, :decimals, false)"), row)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(add_one, range(12)))
+    with database.read() as connection:
+        assert connection.execute(text("SELECT currency, decimals FROM money_roundings")).all() == [("EUR", 12)]
 
 
 async def test_on_sqlite_there_is_nobody_else(sqlite_url: str) -> None:
