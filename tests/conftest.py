@@ -18,6 +18,8 @@ from sqlalchemy import make_url
 from csms.database import Database
 from csms.schema import migrate
 
+MEMORY = Path("/dev/shm")
+ROOM = 2 << 30
 START_LIMIT_S = 60
 INITDB = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
 # Nothing survives the session, so nothing is made durable. No autovacuum: its snapshots would hold back journal cursors.
@@ -34,6 +36,9 @@ CLUSTER_SETTINGS = {
 LEASH = '"$@" & server=$!; read -r _; kill -QUIT $server; wait $server'
 
 _numbers = itertools.count()
+
+if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+    tempfile.tempdir = str(MEMORY)  # tests wait for no disk: SQLite waits for one in each commit
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: what we start would ignore Ctrl-C too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -68,29 +73,52 @@ def empty_url(dialect: str, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(dialect: str, request: pytest.FixtureRequest) -> str:
     """The URL of a database at the newest schema, without rows, on each of the two."""
-    if dialect == "sqlite":
-        template: Path = request.getfixturevalue("sqlite_template")
-        for file in template.iterdir():
-            shutil.copy(file, tmp_path / file.name)
-        yield f"sqlite:///{tmp_path / 'roambridge.db'}"
-    else:
-        url: str = request.getfixturevalue("postgres_emptied")
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(EMPTY)
-        yield url
+    return str(request.getfixturevalue("sqlite_copied" if dialect == "sqlite" else "postgres_emptied"))
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A database at the newest schema, without rows, on each of the two."""
-    database = Database(database_url)
+def database(dialect: str, database_url: str, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """The one of `database_url`."""
+    database: Database = request.getfixturevalue("sqlite_database" if dialect == "sqlite" else "postgres_database")
     yield database
     database.dispose()
 
 
-# ---- made once a session ----------------------------------------------------------------------------------------------
+@pytest.fixture
+def sqlite_copied(sqlite_template: Path, sqlite_folder: Path, tmp_path: Path) -> str:
+    for file in sqlite_template.iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    sqlite_folder.unlink(missing_ok=True)
+    sqlite_folder.symlink_to(tmp_path)
+    return f"sqlite:///{tmp_path / 'roambridge.db'}"
+
+
+@pytest.fixture
+def postgres_emptied(postgres_kept: str) -> str:
+    with psycopg.connect(postgres_kept, autocommit=True) as connection:
+        connection.execute(EMPTY)
+    return postgres_kept
+
+
+# ---- made once a session: a Database keeps the statements that it has compiled, a third of what a test would cost -----
+
+
+@pytest.fixture(scope="session")
+def sqlite_database(sqlite_folder: Path) -> Database:
+    return Database(f"sqlite:///{sqlite_folder / 'roambridge.db'}")
+
+
+@pytest.fixture(scope="session")
+def sqlite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A link to the folder of the test that runs."""
+    return tmp_path_factory.mktemp("sqlite") / "current"
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres_kept: str) -> Database:
+    return Database(postgres_kept)
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +129,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_emptied(postgres_server: str) -> Iterator[str]:
+def postgres_kept(postgres_server: str) -> Iterator[str]:
     """The one database that is emptied for each test: ten times quicker than a copy of a template."""
     with _fresh_database(postgres_server) as url:
         migrate(url)
