@@ -48,7 +48,6 @@ def _spelled_out(match: re.Match[str]) -> str:
     return " ".join(f"{match[1]}{number:02}" for number in range(int(match[2]), int(match[3]) + 1))
 
 
-@functools.cache
 def remarks(path: Path) -> str:
     """What a test file says to its reader: its comments and docstrings."""
     source = path.read_text(encoding="utf-8")
@@ -60,6 +59,11 @@ def remarks(path: Path) -> str:
     documented = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     docstrings = (ast.get_docstring(node) or "" for node in ast.walk(ast.parse(source)) if isinstance(node, documented))
     return "\n".join([*comments, *docstrings])
+
+
+@functools.cache
+def ids_named_in(path: Path) -> set[str]:
+    return ids_in(remarks(path))
 
 
 def files_of_tests() -> Iterator[Path]:
@@ -97,7 +101,7 @@ def test_what_is_done_names_a_test_that_names_it(page: Path) -> None:
     unshown = []
     for line in read(page):
         files = [ROOT / "tests" / named.partition("::")[0] for named in line.tests]
-        if line.state == "done" and not any(line.id in ids_in(remarks(file)) for file in files if file.is_file()):
+        if line.state == "done" and not any(line.id in ids_named_in(file) for file in files if file.is_file()):
             unshown.append(line.id)
     assert unshown == []
 
@@ -110,9 +114,6 @@ def test_what_is_later_claims_no_test(page: Path) -> None:
 def test_every_id_that_a_test_names_has_a_line() -> None:
     known = {line.id for page in (ACCEPTANCE, CONFORMANCE) for line in read(page)}
     unknown = {
-        f"{path.relative_to(ROOT)}: {id}"
-        for path in files_of_tests()
-        for id in ids_in(remarks(path))
-        if id not in known
+        f"{path.relative_to(ROOT)}: {id}" for path in files_of_tests() for id in ids_named_in(path) if id not in known
     }
     assert sorted(unknown) == []

@@ -1,6 +1,7 @@
 """What is true of the code as a whole: which words, readings and libraries live where."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -25,6 +26,16 @@ def sources(*packages: str) -> list[Path]:
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def found(look: Callable[[ast.Module], Found], path: Path) -> list[tuple[int, str]]:
+    return list(look(tree_of(path)))
 
 
 def said(tree: ast.Module) -> Found:
@@ -68,7 +79,7 @@ def where(
         f"{name_of(path)}:{line} {text[:60]}"
         for path in sources(*packages)
         if not name_of(path).startswith(allowed)
-        for line, text in look(ast.parse(path.read_text(encoding="utf-8")))
+        for line, text in found(look, path)
         if re.search(pattern, text)
     ]
 
@@ -197,7 +208,7 @@ def test_adapters_only_shape() -> None:  # K06
     awaits = [
         name_of(path)
         for path in sources("adapters")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.AsyncFunctionDef | ast.Await)
     ]
     assert awaits == []
@@ -219,7 +230,7 @@ def test_every_module_opens_with_a_sentence() -> None:
     silent = [
         name_of(path)
         for path in sources(*PACKAGES)
-        if path.name != "__init__.py" and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        if path.name != "__init__.py" and not ast.get_docstring(tree_of(path))
     ]
     assert silent == []
 
