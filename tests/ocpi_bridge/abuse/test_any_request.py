@@ -136,6 +136,7 @@ CROWDS = {
 PLACES = [("PUT", "credentials"), ("PUT", "tokens/DE/TNM/CARD-of-one"), ("POST", "commands/START_SESSION")]
 
 
+@pytest.mark.alone
 @only_sqlite
 async def test_a_crowded_body_costs_nobody_any_time(rig: Rig) -> None:
     async with rig.client("one") as client:
