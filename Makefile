@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench quirks lock clean
+.PHONY: help install demo test fuzz check format bench quirks lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -27,6 +27,11 @@ demo: $(STAMP) ## one roaming story with real sockets and HTTP, then the address
 test: $(STAMP) ## the tests, on as many cores as there are (PostgreSQL ones run where a server or its binaries are found)
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(if $(ARGS),$(ARGS),-m "not alone")
 	@$(if $(ARGS),:,$(BIN)/python -m pytest -m alone)
+
+fuzz: $(STAMP) ## the tests that make up their own cases, on many more of them than `make test` does
+	@ROAMBRIDGE_TEST_TARIFFS=20000 ROAMBRIDGE_TEST_FUZZ=2000 ROAMBRIDGE_TEST_API=20 $(BIN)/python -m pytest --timeout=3600 \
+	  --numprocesses=auto --maxprocesses=4 --dist=worksteal tests/csms/billing/test_naive_calculator.py \
+	  tests/paths/test_fuzz_frames.py tests/ocpi_bridge/api/test_api_fuzz.py
 
 check: $(STAMP) ## style, types and import contracts
 	@$(BIN)/ruff format --check .

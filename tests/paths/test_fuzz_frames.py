@@ -1,7 +1,7 @@
 """Whatever frames a charger sends: no crash, no lost connection, and the sessions beside them stay whole (A13).
 
-`ROAMBRIDGE_TEST_FUZZ` sets how many stories are told (40 in an ordinary run); what once broke something is kept in
-tests/vectors/fuzz_frames.jsonl and told first, in every run.
+`ROAMBRIDGE_TEST_FUZZ` sets how many stories are told (40 in an ordinary run, 2000 by `make fuzz`); what once broke
+something is kept in tests/vectors/fuzz_frames.jsonl and told first, in every run.
 """
 
 import asyncio
