@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Connection, Table, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, func, or_, select, update
 
 from csms import models, station_security
 from csms.admissions import Admissions
@@ -100,10 +100,26 @@ class Stations(Admissions):
 
 _STATIONS = cast(Table, Station.__table__)
 _CONNECTIONS = cast(Table, models.Connection.__table__)
-_OLDER = or_(_STATIONS.c.last_seen_at.is_(None), _STATIONS.c.last_seen_at < bindparam("at"))
+_HEARD = bindparam("heard", type_=_STATIONS.c.last_seen_at.type)
+_LAST_SEEN = (
+    select(_STATIONS.c.last_seen_at).where(_STATIONS.c.station_id == _CONNECTIONS.c.station_id).scalar_subquery()
+)
+
+
+def _older(name: str) -> ColumnElement[bool]:
+    seen = _STATIONS.c.last_seen_at
+    return or_(seen.is_(None), seen < bindparam(name, type_=seen.type))
+
+
+def _latest(name: str) -> ColumnElement[datetime]:
+    """Never back: what is told twice may come late, and who died told nothing."""
+    seen = _STATIONS.c.last_seen_at
+    return case((_older(name), bindparam(name, type_=seen.type)), else_=seen)
+
+
 _SEEN = (
     update(_STATIONS)
-    .where(_STATIONS.c.station_id == bindparam("the_station"), _OLDER)
+    .where(_STATIONS.c.station_id == bindparam("the_station"), _older("at"))
     .values(last_seen_at=bindparam("at"))
 )
 _HERE = (
@@ -112,7 +128,7 @@ _HERE = (
     .values(
         connection_id=bindparam("new"),
         connected_at=bindparam("at"),
-        last_seen_at=bindparam("at"),
+        last_seen_at=_latest("at"),
         offline_since=None,
         ocpp_version=bindparam("version"),
     )
@@ -122,7 +138,7 @@ _CLOSED = (
     .where(_CONNECTIONS.c.connection_id == bindparam("old"))
     .values(
         closed_at=bindparam("at"),
-        last_frame_at=bindparam("heard"),
+        last_frame_at=func.coalesce(_HEARD, _LAST_SEEN),
         close_code=bindparam("code"),
         close_reason=bindparam("why"),
     )
@@ -130,7 +146,7 @@ _CLOSED = (
 _GONE = (
     update(_STATIONS)
     .where(_STATIONS.c.station_id == bindparam("the_station"), _STATIONS.c.connection_id == bindparam("old"))
-    .values(connection_id=None, offline_since=bindparam("at"), last_seen_at=bindparam("heard"))
+    .values(connection_id=None, offline_since=bindparam("at"), last_seen_at=_latest("heard"))
 )
 
 
@@ -169,7 +185,9 @@ def _write_came(connection: Connection, came: Sequence[ConnectionOpened], now: d
         }
         for item in came
     ]
-    connection.execute(insert_into(connection, _CONNECTIONS).on_conflict_do_nothing(), rows)
+    insert = insert_into(connection, _CONNECTIONS)
+    still_open = {"closed_at": None, "last_frame_at": None, "close_reason": None}  # its gateway was only taken for dead
+    connection.execute(insert.on_conflict_do_update(index_elements=["connection_id"], set_=still_open), rows)
     here = [
         {
             "the_station": item.station_id,

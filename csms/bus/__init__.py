@@ -82,10 +82,12 @@ class ConnectionOpened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionClosed(msgspec.Struct, frozen=True, kw_only=True):
+    """`last_frame_at` None: whoever knew it died; the station was last seen when it was."""
+
     connection_id: str
     station_id: str
     closed_at: datetime
-    last_frame_at: datetime
+    last_frame_at: datetime | None = None
     code: int | None = None
     reason: str = ""
 

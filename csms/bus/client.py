@@ -1,5 +1,6 @@
 """Redis, asked once: nothing is repeated behind the back of whoever knows what bears repeating."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -12,7 +13,10 @@ from redis.exceptions import RedisError, ResponseError
 ANSWER_S: Final = 10.0  # longer than any read that waits there
 CONNECT_S: Final = 5.0
 
-AWAY: Final = (RedisError, OSError)  # what asking may raise; what was under way then may have happened
+AWAY: Final = (
+    RedisError,
+    OSError,
+)  # what asking may raise, TimeoutError among it; what was under way may have happened
 
 __all__ = ["AWAY", "Client", "PubSub", "ResponseError"]
 
@@ -24,14 +28,15 @@ class Client:
         self._redis = Redis.from_url(
             url,
             protocol=2,
-            socket_timeout=ANSWER_S,
+            socket_timeout=None,  # with one, each write is a task of its own (wait_for), which swallows cancellations on 3.11
             socket_connect_timeout=CONNECT_S,
             retry=Retry(NoBackoff(), 0),
         )
 
     async def ask(self, *command: Any, **options: Any) -> Any:
         """`options` are redis-py's, of how it reads the answer."""
-        return await cast(Any, self._redis).execute_command(*command, **options)
+        async with asyncio.timeout(ANSWER_S):
+            return await cast(Any, self._redis).execute_command(*command, **options)
 
     async def script(self, text: str, keys: Sequence[str], *arguments: Any) -> Any:
         return await self.ask("EVAL", text, len(keys), *keys, *arguments)
@@ -41,7 +46,8 @@ class Client:
         pipeline = self._redis.pipeline(transaction=False)
         for command in commands:
             cast(Any, pipeline).execute_command(*command)
-        return await pipeline.execute(raise_on_error=False)
+        async with asyncio.timeout(ANSWER_S):
+            return await pipeline.execute(raise_on_error=False)
 
     def pubsub(self) -> PubSub:
         return self._redis.pubsub()

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -37,6 +38,17 @@ end
 return {now, known and 1 or 0, redis.call('ZRANGE', KEYS[2], 0, -1), redis.call('ZRANGE', KEYS[3], 0, -1),
         redis.call('SMEMBERS', KEYS[4]), depths, firsts, redis.call('XLEN', KEYS[6])}
 """
+
+
+class Measures(NamedTuple):
+    """`depths` and `oldest_s` by stream: how many entries it holds, and for how long its first has been there."""
+
+    depths: Sequence[int]
+    oldest_s: Sequence[float]
+    workers: int
+    gateways: int
+    dead_letters: int
+    away: bool
 
 
 class Life:
@@ -90,6 +102,16 @@ class Life:
         self.dead_letters = dead
         self.beaten.set()
         return bool(known)
+
+    def measures(self) -> Measures:
+        return Measures(
+            depths=self.depths,
+            oldest_s=self.oldest_s,
+            workers=len(self.workers),
+            gateways=len(self.gateways),
+            dead_letters=self.dead_letters,
+            away=self.away,
+        )
 
     async def end(self) -> None:
         """Nobody waits for us any more."""

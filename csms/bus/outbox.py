@@ -51,11 +51,11 @@ class Outbox:
 
     async def emptied(self, within_s: float) -> None:
         """Returns when all that was put is written, or the time is over."""
-        try:
-            async with asyncio.timeout(within_s):
-                await self._empty.wait()
-        except TimeoutError:
-            log.warning("bus_not_written", commands=len(self._commands))
+        waiting = asyncio.ensure_future(self._empty.wait())  # not a timeout: whoever leaves is cancelled already
+        await asyncio.wait([waiting], timeout=within_s)
+        if not waiting.done():
+            waiting.cancel()
+            log.warning("bus_not_written", commands=len(self._commands), letters=len(self._letters))
 
     def _wake(self) -> None:
         self._work.set()

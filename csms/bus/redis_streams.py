@@ -1,25 +1,30 @@
 """The bus over Redis: gateways, workers and APIs of one service in processes of their own, and nothing said is lost."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from datetime import UTC, datetime
 
 import structlog
 
-from csms.bus import names
+from csms.bus import Presence, Send, names
+from csms.bus.calls import Asking, Serving
 from csms.bus.client import AWAY, Client
 from csms.bus.consumer import Consumer
-from csms.bus.entries import Message, NotHandled, Replied
+from csms.bus.durability import doubts
+from csms.bus.entries import Answered, Asked, Displaced, Message, NotHandled, Replied
 from csms.bus.inbox import Inbox
 from csms.bus.leases import Leases
-from csms.bus.life import ALIVE_S, BEAT_S, Life
+from csms.bus.life import ALIVE_S, BEAT_S, Life, Measures
 from csms.bus.outbox import Outbox
 from csms.bus.reports import Reports
+from csms.bus.wakes import Wakes
+from csms.bus.where import Arrivals, give_up
 from csms.core import Csms
 
 log = structlog.get_logger(__name__)
 
 BOUND = 10_000
+STOP_S = 5.0
 
 
 def utc_now() -> datetime:
@@ -30,7 +35,9 @@ class RedisBus:
     """One for each process. `run` is its task and lasts as long as the process serves; a worker's `consume` is another, which
     ends first.
 
-    A gateway reports by `report`. `process_id`: unique for each start of a process, without spaces.
+    A gateway has `report` and `presence`, and serves commands. A worker consumes; its core must be one that handles each
+    event `once`. Whoever asks chargers has `send`; all have `wake` and `on_wake`. `process_id`: unique for each start of a
+    process, without spaces.
     """
 
     def __init__(
@@ -45,7 +52,9 @@ class RedisBus:
     ) -> None:
         """`role`: "gateway", "worker" or "api". `bound`: entries that may wait in a stream before nothing more is added."""
         self.process_id = process_id
+        self._role = role
         self._streams = streams
+        self._clock = clock
         self._client = Client(url)
         self._outbox = Outbox(self._client)
         self._life = Life(self._client, role=role, process_id=process_id, streams=streams)
@@ -53,7 +62,21 @@ class RedisBus:
         self._reports = Reports(
             self._outbox, self._life, process_id=process_id, streams=streams, bound=bound, clock=clock
         )
+        self._arrivals = Arrivals(self._outbox, process_id=process_id, streams=streams)
+        self._asking = Asking(self._client, self._outbox, process_id=process_id)
+        self._serving: Serving | None = None
+        self._wakes = Wakes(self._client, process_id=process_id)
         self.report = self._reports.report
+        self.presence: Presence = self._arrivals
+        self.send: Send = self._asking.send
+        self.wake = self._wakes.wake
+
+    # ---- what a process may rely on ---------------------------------------------------------------------------------
+
+    @property
+    def away(self) -> bool:
+        """Redis has not answered for some seconds."""
+        return self._life.away
 
     @property
     def workers_alive(self) -> bool:
@@ -65,16 +88,46 @@ class RedisBus:
         """Redis is away, or the workers are so far behind that nobody more should be let in."""
         return self._reports.overloaded
 
+    def measures(self) -> Measures:
+        """As of the last second."""
+        return self._life.measures()
+
+    def serve_commands(self, *, send: Send, displaced: Callable[[str, str, str], None]) -> None:
+        """A gateway's. `send`: to the sockets that are here. `displaced(station_id, older, newer)`: the station came back to
+        another gateway, and its connection `older`, if it is still here, is to be probed and closed (T9)."""
+        self._serving = Serving(self._outbox, send=send, displaced=displaced)
+
+    def on_wake(self, heard: Callable[[str, Set[str] | None], None]) -> None:
+        """`heard(kind, types)` is called on the loop for every wake of another process; `types` None: of any."""
+        self._wakes.heard = heard
+
+    # ---- its life ---------------------------------------------------------------------------------------------------
+
     async def start(self) -> None:
         """When it returns, others know of this process. Raises redis.exceptions.RedisError or OSError."""
+        for doubt in await doubts(self._client):
+            log.warning("redis_may_lose", advice=doubt)
         await self._life.beat()
 
     async def run(self) -> None:
-        """Carries what is said and what comes, until cancelled."""
+        """Carries what is said and what comes, until cancelled; what was said by then is still written."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._outbox.run())
-            tasks.create_task(self._inbox.run())
-            tasks.create_task(self._beat())
+            parts = (
+                self._outbox.run,
+                self._inbox.run,
+                self._beat,
+                self._arrivals.run,
+                self._wakes.tell,
+                self._wakes.listen,
+            )
+            for part in parts:
+                tasks.create_task(part())
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                if self._serving is not None:
+                    await self._serving.stop()
+                await self._outbox.emptied(STOP_S)
 
     async def consume(self, csms: Csms) -> None:
         """A worker's: feeds the core from the streams it holds, until cancelled; then finishes what it took."""
@@ -88,19 +141,31 @@ class RedisBus:
         await self._client.close()
 
     async def _beat(self) -> None:
-        """Once a second; after a second without an answer nobody is any wiser, so it asks again."""
         while True:
             await asyncio.sleep(BEAT_S)
             try:
                 async with asyncio.timeout(ALIVE_S):
                     known = await self._life.beat()
+                    if self._role == "worker" and self.process_id == self._life.workers[0]:
+                        for gateway in self._life.silent_gateways:
+                            await give_up(self._client, gateway, streams=self._streams, clock=self._clock)
             except AWAY as error:
                 log.warning("redis_away", error=f"{type(error).__name__}: {error}"[:300])
                 continue
             if not known:
                 log.warning("redis_forgot_us")
+                self._arrivals.say_again()
                 self._reports.say_again()
 
     def _hear(self, message: Message, entry_id: str) -> None:
-        if isinstance(message, Replied | NotHandled):
-            self._reports.replied(message)
+        match message:
+            case Replied() | NotHandled():
+                self._reports.replied(message)
+            case Answered():
+                self._asking.answered(message)
+            case Asked() if self._serving is not None:
+                self._serving.asked(message, self._life.age_s(entry_id))
+            case Displaced() if self._serving is not None:
+                self._serving.displaced(message)
+            case _:
+                log.warning("message_not_for_us", role=self._role, kind=type(message).__name__)

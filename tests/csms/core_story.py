@@ -41,11 +41,10 @@ class Story:
         self.answer = Answer(outcome=Outcome.ACCEPTED)
         self.csms = Csms(
             database,
-            send=self._send,
             wake=Wake(),
             our_party=("BE", "BEC"),
             clock=lambda: self.now,
-            **{"follow_up": False, **options},
+            **{"send": self._send, "follow_up": False, **options},
         )
 
     async def _send(self, command: Command[Any], *, timeout_s: float) -> Any:

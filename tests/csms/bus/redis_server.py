@@ -69,6 +69,11 @@ class RedisServer:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
 
+    def outlived(self, gateway: str) -> None:
+        """As if that gateway had not been heard of for too long."""
+        with self.look() as client:
+            client.zadd("roambridge:alive:gateway", {gateway: 1}, xx=True)
+
     def remove(self) -> None:
         self.kill()
         shutil.rmtree(self._home, ignore_errors=True)

@@ -7,22 +7,25 @@ from typing import Any
 from csms.bus.redis_streams import RedisBus
 from csms.database import Database
 from tests.csms.bus.redis_server import RedisServer
+from tests.csms.bus.words import until
 from tests.csms.core_story import Story
 
 
 class Gateway:
-    """`died` leaves as a killed process does: nothing is taken back, nothing said goodbye."""
-
     def __init__(self, bus: RedisBus) -> None:
         self.bus = bus
-        self._running = asyncio.create_task(bus.run())
+        self.lives()
 
-    async def died(self) -> None:
+    def lives(self) -> None:
+        self._running = asyncio.create_task(self.bus.run())
+
+    async def falls_silent(self) -> None:
+        """It neither says nor hears anything, and took nothing back."""
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
 
     async def stop(self) -> None:
-        await self.died()
+        await self.falls_silent()
         await self.bus.stop()
 
 
@@ -35,21 +38,16 @@ class Worker(Gateway):
         self._core = asyncio.create_task(story.csms.run())
         self._consuming = asyncio.create_task(bus.consume(story.csms))
 
-    async def left(self) -> None:
+    async def leaves(self) -> None:
         """As a redeploy does it."""
         self._consuming.cancel()
         await asyncio.gather(self._consuming, return_exceptions=True)
 
-    async def died(self) -> None:
-        """Between two instructions: nothing that ends a task is awaited by it."""
-        await super().died()
-        for task in (self._consuming, self._core):
-            task.cancel()
-        await asyncio.gather(self._consuming, self._core, return_exceptions=True)
-
     async def stop(self) -> None:
-        await self.left()
+        await self.leaves()
         await super().stop()
+        self._core.cancel()
+        await asyncio.gather(self._core, return_exceptions=True)
         await self.story.csms.remote.stop()
         await self.story.csms.close()
 
@@ -77,9 +75,19 @@ class Roles:
 
     async def worker(self, **options: Any) -> Worker:
         bus = await self._bus("worker")
-        worker = Worker(bus, Story(self.database, once=True, **options))
+        worker = Worker(bus, Story(self.database, once=True, send=bus.send, **options))
         self._stack.push_async_callback(worker.stop)
         return worker
+
+    async def api(self) -> Gateway:
+        api = Gateway(await self._bus("api"))
+        self._stack.push_async_callback(api.stop)
+        return api
+
+    async def listening(self, processes: int) -> None:
+        """So many hear wakes by now."""
+        with self._server.look() as redis:
+            await until(lambda: redis.pubsub_numsub("roambridge:wake") == [("roambridge:wake", processes)])
 
     async def _bus(self, role: str, **options: Any) -> RedisBus:
         self._count += 1
