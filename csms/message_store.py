@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import BigInteger, Connection, Row, Select, Table, Text, and_, column, delete, select, tuple_, values
+from sqlalchemy import BigInteger, Connection, Row, Select, Table, Text, and_, column, select, values
 
 from csms.bulk import copy
 from csms.bus import LoggedFrame
 from csms.models import Message, Transaction
 from csms.models.message_log import BAD, BEGINS, OUTWARD
+from csms.months import month_of
 
 ID_EPOCH_US = 1_577_836_800_000_000  # 2020-01-01; 52 bits of microseconds last until 2162
 RANDOM_BITS = 11
@@ -138,7 +139,7 @@ def write(connection: Connection, frames: Sequence[LoggedFrame]) -> None:
     """Store `frames` in their order. Ids are unique among processes without asking one another."""
     if not frames:
         return
-    first = ((time.time_ns() // 1000 - ID_EPOCH_US) << RANDOM_BITS) | random.getrandbits(RANDOM_BITS)
+    first = _id_now() | random.getrandbits(RANDOM_BITS)
     sqlite = connection.dialect.name == "sqlite"
     rows = [
         (
@@ -170,7 +171,7 @@ _MESSAGES = cast(Table, Message.__table__)
 
 def page(connection: Connection, wanted: Wanted, *, before: int | None = None, limit: int = 100) -> Found:
     """The last `limit` exchanges before the id `before`, or of all."""
-    spellings = _spellings(connection, wanted.action) if wanted.action is not None else None
+    spellings = _spellings(connection, wanted, wanted.action) if wanted.action is not None else None
     chosen: dict[int, Exchange] = {}
     scanned = 0
     while True:
@@ -193,7 +194,7 @@ def following(connection: Connection, wanted: Wanted, *, after: int, limit: int 
     """The first `limit` exchanges of the station, action and time that begin after the id `after`, in their order. Whether
     one fits in all else is known once it is complete."""
     log = Message.__table__.c
-    spellings = _spellings(connection, wanted.action) if wanted.action is not None else None
+    spellings = _spellings(connection, wanted, wanted.action) if wanted.action is not None else None
     query = _where(select(Message.__table__), wanted, spellings).where(BEGINS, log.id > after).order_by(log.id)
     firsts = [_entry(row) for row in connection.execute(query.limit(limit))]
     return paired(connection, firsts)
@@ -211,10 +212,11 @@ def entries_after(connection: Connection, after: int, *, until: int | None = Non
 def newest(connection: Connection, *, until: int | None = None) -> int:
     """The last id, up to `until`; 0 when nothing was written yet."""
     log = Message.__table__.c
-    query = select(log.id).order_by(log.id.desc()).limit(1)
+    query = select(log.id).order_by(log.id.desc())
     if until is not None:
         query = query.where(log.id <= until)
-    return connection.execute(query).scalar() or 0
+    last = _newest_first(connection, query, below=None if until is None else until + 1, limit=1)
+    return last[0].id if last else 0
 
 
 def exchange_of(connection: Connection, id_: int) -> Exchange | None:
@@ -259,11 +261,9 @@ def paired(connection: Connection, firsts: Sequence[Entry]) -> list[Exchange]:
     return [Exchange(first=entry, answer=answers.get(entry.id)) for entry in firsts]
 
 
-def delete_older(connection: Connection, days: int, now: datetime, *, at_most: int = 10_000) -> int:
-    """Drop what is older than `days`, at most so many rows so that nobody waits long for us; returns how many went."""
-    limit = now - timedelta(days=days)
-    old = select(Message.at, Message.id).where(Message.at < limit).order_by(Message.at).limit(at_most)
-    return connection.execute(delete(Message).where(tuple_(Message.at, Message.id).in_(old))).rowcount
+def _id_now() -> int:
+    """The least id of this microsecond."""
+    return (time.time_ns() // 1000 - ID_EPOCH_US) << RANDOM_BITS
 
 
 def id_at(at: datetime) -> int:
@@ -288,7 +288,11 @@ def _hits(
         if wanted.station is not None:
             ids = ids.where(log.station_id == wanted.station)
         ids = ids if below is None else ids.where(log.id < below)
-        query = select(Message.__table__).where(log.id.in_(ids.order_by(log.id.desc()).limit(limit)))
+        # One after the other: an id that a subquery gives would be looked for in all months.
+        chosen = [row.id for row in _newest_first(connection, ids.order_by(log.id.desc()), below=below, limit=limit)]
+        if not chosen:
+            return []
+        query = select(Message.__table__).where(log.id.in_(chosen), log.id.between(chosen[-1], chosen[0]))
         return [_entry(row) for row in connection.execute(query.order_by(log.id.desc()))]
     query = _where(select(Message.__table__), wanted, spellings)
     query = query.where(BAD if wanted.errors else BEGINS)
@@ -298,7 +302,21 @@ def _hits(
         query = query.where(log.direction == wanted.direction)
     if below is not None:
         query = query.where(log.id < below)
-    return [_entry(row) for row in connection.execute(query.order_by(log.id.desc()).limit(limit))]
+    rows = _newest_first(connection, query.order_by(log.id.desc()), below=below, limit=limit)
+    return [_entry(row) for row in rows]
+
+
+def _newest_first(connection: Connection, query: Select[Any], *, below: int | None, limit: int) -> Sequence[Row[Any]]:
+    """The first `limit` of a query whose ids fall from `below` on. Where the log lies in months, the last of them is asked
+    alone first: most often it has enough."""
+    if connection.dialect.name == "sqlite":
+        return connection.execute(query.limit(limit)).all()
+    log = Message.__table__.c
+    begun = id_at(month_of(at_of(_id_now() if below is None else below - 1)))
+    found = connection.execute(query.where(log.id >= begun).limit(limit)).all()
+    if len(found) == limit:
+        return found
+    return [*found, *connection.execute(query.where(log.id < begun).limit(limit - len(found)))]
 
 
 def _where(query: Select[Any], wanted: Wanted, spellings: Sequence[str] | None) -> Select[Any]:
@@ -309,12 +327,19 @@ def _where(query: Select[Any], wanted: Wanted, spellings: Sequence[str] | None) 
         # A station has fewer messages than an action has: its index is to be used, and not the action's.
         action = log.action if wanted.station is None else log.action.concat("")
         query = query.where(action == spellings[0] if len(spellings) == 1 else action.in_(spellings))
-    if wanted.since is not None:  # by id, which every index ends with; `fits` knows better
+    query = _written(query, wanted)
+    if wanted.until is not None and not wanted.errors:  # an answer may have failed later
+        query = query.where(log.at <= wanted.until)
+    return query
+
+
+def _written(query: Select[Any], wanted: Wanted) -> Select[Any]:
+    """The span of time by id, which every index ends with and by which months are told apart; `fits` knows better."""
+    log = Message.__table__.c
+    if wanted.since is not None:
         query = query.where(log.id >= id_at(wanted.since - EARLY))
     if wanted.until is not None:
         query = query.where(log.id < id_at(wanted.until + WRITTEN_WITHIN))
-        if not wanted.errors:  # an answer may have failed later
-            query = query.where(log.at <= wanted.until)
     return query
 
 
@@ -350,23 +375,19 @@ def _in_order(chosen: Mapping[int, Exchange]) -> list[Exchange]:
     return [chosen[id_] for id_ in sorted(chosen)]
 
 
-def _spellings(connection: Connection, action: str) -> Sequence[str]:
-    """As the log spells it: each action is one probe of an index, and there are few."""
+def _spellings(connection: Connection, wanted: Wanted, action: str) -> Sequence[str]:
+    """As the log spells it then: each action is one probe of an index, and there are few."""
     log = Message.__table__.c
-    wanted, found = action.casefold(), [action]
+    same, found = action.casefold(), [action]
     last: str | None = ""
+    actions = _written(select(log.action).where(BEGINS), wanted).order_by(log.action).limit(1)
     for _ in range(ACTIONS_AT_MOST):
-        query = select(log.action).where(BEGINS, log.action > last).order_by(log.action).limit(1)
-        last = connection.execute(query).scalar()
+        last = connection.execute(actions.where(log.action > last)).scalar()
         if last is None:
             break
-        if last.casefold() == wanted and last != action:
+        if last.casefold() == same and last != action:
             found.append(last)
-    known = [
-        name
-        for name in found
-        if name != action or connection.execute(select(log.id).where(BEGINS, log.action == name).limit(1)).scalar()
-    ]
+    known = [name for name in found if name != action or connection.execute(actions.where(log.action == name)).scalar()]
     return known or [action]
 
 
@@ -416,14 +437,18 @@ def _beside(connection: Connection, ranges: Sequence[tuple[Entry, int, int]]) ->
         [(entry.message_id, entry.station_id, least, most) for entry, least, most in ranges]
     )
     near = keys.cte("near")
-    query = select(Message.__table__).join_from(
-        near,
-        Message.__table__,
-        and_(
-            log.message_id == near.c.message,
-            log.station_id == near.c.station,
-            log.id.between(near.c.least, near.c.most),
-        ),
+    query = (
+        select(Message.__table__)
+        .join_from(
+            near,
+            Message.__table__,
+            and_(
+                log.message_id == near.c.message,
+                log.station_id == near.c.station,
+                log.id.between(near.c.least, near.c.most),
+            ),
+        )
+        .where(log.id.between(min(least for _, least, _ in ranges), max(most for _, _, most in ranges)))
     )
     found = {row.id: row for row in connection.execute(query)}
     return [_entry(found[id_]) for id_ in sorted(found)]

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from csms.database import Database
 from csms.message_store import at_of, id_at
 from csms.models import Message, MeterSampleRow
+from csms.months import month_of, months_later
 
 log = structlog.get_logger(__name__)
 
@@ -48,27 +49,22 @@ class Month(NamedTuple):
 
     @property
     def ends(self) -> datetime:
-        return following(self.begins)
+        return months_later(self.begins)
 
     @property
     def name(self) -> str:
         return f"{self.table}_{self.begins:%Y_%m}"
 
     @property
+    def rows(self) -> Table:
+        """To read what is in it alone."""
+        return MONTHLY[self.table].table.to_metadata(MetaData(), name=self.name)
+
+    @property
     def span(self) -> tuple[str, str]:
         """Where it begins and ends in the table's key, in SQL."""
         literal = MONTHLY[self.table].literal
         return literal(self.begins), literal(self.ends)
-
-
-def month_of(at: datetime) -> datetime:
-    return at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-
-
-def following(month: datetime, by: int = 1) -> datetime:
-    """The month so many later."""
-    years, months = divmod(month.month - 1 + by, 12)
-    return month.replace(year=month.year + years, month=months + 1)
 
 
 def months(connection: Connection, table: str) -> Sequence[Month]:
@@ -101,12 +97,12 @@ def make_ahead(database: Database, now: datetime) -> Sequence[str]:
 
 
 def _ahead(table: str, now: datetime) -> Iterable[Month]:
-    return (Month(table, following(month_of(now), by)) for by in range(AHEAD + 1))
+    return (Month(table, months_later(month_of(now), by)) for by in range(AHEAD + 1))
 
 
 def _of_stray_rows(connection: Connection, table: str, now: datetime) -> Iterable[Month]:
-    cut, last = MONTHLY[table], following(month_of(now), AHEAD + 1)
-    begin, end = following(month_of(now), -BEHIND), last
+    cut, last = MONTHLY[table], months_later(month_of(now), AHEAD + 1)
+    begin, end = months_later(month_of(now), -BEHIND), last
     query = (
         f"SELECT min({cut.key}), max({cut.key}) FROM {table}_default "  # noqa: S608 - words of ours
         f"WHERE {cut.key} >= {cut.literal(begin)} AND {cut.key} < {cut.literal(end)}"
@@ -117,7 +113,7 @@ def _of_stray_rows(connection: Connection, table: str, now: datetime) -> Iterabl
     month = month_of(cut.moment(least))
     while month <= month_of(cut.moment(most)):
         yield Month(table, month)
-        month = following(month)
+        month = months_later(month)
 
 
 def _make(connection: Connection, month: Month) -> bool:

@@ -1,6 +1,6 @@
 """Meter samples: every frame is kept once, and moves the running transaction on when it is news."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, cast
@@ -15,6 +15,8 @@ from csms.journal import FactType
 from csms.lifecycle import OPEN_STATES, Flag, State
 from csms.metering import delivered, latest_power_w, meter_readings, register_readings
 from csms.models import MeterSampleRow, RawEvent, Transaction
+from csms.sample_span import COLUMNS as SPANNED
+from csms.sample_span import around, stretched
 
 SAMPLES = msgspec.json.Decoder(tuple[MeterSample, ...])
 ENCODER = msgspec.json.Encoder()
@@ -35,15 +37,17 @@ _NEEDED = (
     _T.c.power_w,
     _T.c.last_sample_at,
     _T.c.sample_count,
+    *SPANNED,
 )
 _NAMES = [column.name for column in _NEEDED]
 _OPEN = [state.value for state in OPEN_STATES]
-_D = cast(Table, MeterSampleRow.__table__).c.digest
+_S = cast(Table, MeterSampleRow.__table__).c
 # Put together once: what does not change of a statement is found again by its identity.
 _LOCKED = select(*_NEEDED).order_by(_T.c.id).with_for_update()
 _NAMED = _LOCKED.where(_T.c.number.in_(bindparam("numbers", expanding=True)))
 _RUNNING = _LOCKED.where(_T.c.station_id.in_(bindparam("stations", expanding=True)), _T.c.state.in_(_OPEN))
-_SEEN = select(_D).where(_D.in_(bindparam("digests", expanding=True)))
+_SEEN = select(_S.digest).where(_S.digest.in_(bindparam("digests", expanding=True)))
+_SEEN_THEN = _SEEN.where(_S.received_at.between(bindparam("since"), bindparam("until")))
 
 
 def number_of(transaction_ref: str | None) -> int | None:
@@ -109,11 +113,24 @@ class Samples:
         unnamed = {e.station_id for e in events if (e.station_id, numbers[e.event_id]) not in self._named}
         running = self._load(_RUNNING, stations=sorted(unnamed)) if unnamed else []
         self._running = [self._named.get((row["station_id"], row["number"]), row) for row in running]
-        seen = batch.connection.execute(_SEEN, {"digests": list(self._digests.values())})
-        self._seen = set(seen.scalars())
+        meant = {event.event_id: self._named.get((event.station_id, numbers[event.event_id])) for event in events}
+        self._seen = self._stored(meant)
 
     def _load(self, query: Select[Any], **named: Sequence[Any]) -> list[dict[str, Any]]:
         return [dict(zip(_NAMES, row, strict=True)) for row in self._batch.connection.execute(query, named)]
+
+    def _stored(self, meant: Mapping[str, dict[str, Any] | None]) -> set[str]:
+        """Which of the digests are in the table, by the event and the transaction that it names. A frame that names one of
+        ours was stored with it, if ever, in its months; when any other came first nobody knows."""
+        run = self._batch.connection.execute
+        known = [transaction for transaction in meant.values() if transaction is not None]
+        if not known or self._batch.connection.dialect.name == "sqlite":
+            return set(run(_SEEN, {"digests": list(self._digests.values())}).scalars())
+        there = [self._digests[event_id] for event_id, transaction in meant.items() if transaction is not None]
+        found = set(run(_SEEN_THEN, {"digests": there, **around(known)._asdict()}).scalars())
+        if anywhere := [self._digests[event_id] for event_id, transaction in meant.items() if transaction is None]:
+            found.update(run(_SEEN, {"digests": anywhere}).scalars())
+        return found
 
     def sample(self, event: MeterSampled) -> Ack:
         """E03, E04, E09: a repeat changes nothing, a late one is evidence, a register that falls is no energy."""
@@ -132,6 +149,9 @@ class Samples:
             self._batch.insert(RawEvent, raw_row(event, transaction_id))
         if transaction is None:
             return Ack()
+        if stretch := stretched(transaction, event.received_at):
+            transaction |= stretch
+            self._batch.update(Transaction, "id", transaction["id"], stretch)
         if late:
             self._flag(transaction, Flag.LATE_SAMPLES, event)
         else:

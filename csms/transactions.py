@@ -38,6 +38,7 @@ from csms.metering import (
 from csms.models import MeterSampleRow, RawEvent, RemoteRequest, Reservation, Tap, Transaction
 from csms.reserved_sessions import OPEN as KEPT
 from csms.reserved_sessions import kept_for, taken_over
+from csms.sample_span import around, stretched
 from csms.samples import SAMPLES, digest_of, number_of, points_of, raw_row, sample_row
 from csms.standing import Consulted, Row_, Standing, dedup_key, hexed, lost_start_key
 from csms.tokens import masked, normalize
@@ -109,13 +110,16 @@ class Transactions:
         self._consulted = consulted
         self._our_party = our_party
         self._matched = {event.event_id: self._match(event) for event in ends}
-        self._samples = self._load_samples([t["id"] for t in self._matched.values() if t is not None])
+        self._samples = self._load_samples([t for t in self._matched.values() if t is not None])
 
-    def _load_samples(self, ids: Sequence[str]) -> dict[str, list[MeterSample]]:
+    def _load_samples(self, transactions: Sequence[Row_]) -> dict[str, list[MeterSample]]:
         row = MeterSampleRow
-        query = select(row.transaction_id, row.samples).where(row.transaction_id.in_(ids)).order_by(row.received_at)
-        found: dict[str, list[MeterSample]] = {id_: [] for id_ in ids}
-        for transaction_id, samples in self._batch.connection.execute(query) if ids else ():
+        found: dict[str, list[MeterSample]] = {transaction["id"]: [] for transaction in transactions}
+        if not found:
+            return found
+        wanted = (row.transaction_id.in_(list(found)), around(transactions).holds())
+        query = select(row.transaction_id, row.samples).where(*wanted).order_by(row.received_at)
+        for transaction_id, samples in self._batch.connection.execute(query):
             found[transaction_id or ""].extend(SAMPLES.decode(samples))
         return found
 
@@ -486,6 +490,8 @@ class Transactions:
             digest = digest_of(event.station_id, event.transaction_ref, encoded)
             row = sample_row(event, transaction["evse"], points_of(event.samples), encoded, digest)
             self._batch.insert(MeterSampleRow, row | {"transaction_id": transaction["id"], "late": False})
+            if stretch := stretched(transaction, event.received_at):
+                self._batch.update(Transaction, "id", transaction["id"], stretch)
 
     def _keep_raw(self, event: TransactionStarted | TransactionEnded, transaction_id: str) -> None:
         """T10: what broke the schema is kept as it came."""

@@ -47,6 +47,9 @@ COMMANDS = {
     "firmware": Command("Firmware: images, updates, campaigns.", "ocpi_bridge.commands.firmware"),
     "diagnostics": Command("Diagnostics and logs that stations bring.", "ocpi_bridge.commands.diagnostics"),
     "quirks": Command("Vendors' deviations that are known.", "ocpi_bridge.commands.quirks", name="quirks"),
+    "retention": Command(
+        "What is past its days: delete it, or only look.", "ocpi_bridge.commands.retention", name="retention"
+    ),
     "messages": Command(
         "The message log, requests beside their answers.", "ocpi_bridge.commands.messages", name="messages"
     ),

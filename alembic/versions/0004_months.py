@@ -30,9 +30,9 @@ def _main() -> None:
     op.add_column("transactions", sa.Column("sampled_since", sa.DateTime(timezone=True), nullable=True))
     op.add_column("transactions", sa.Column("sampled_until", sa.DateTime(timezone=True), nullable=True))
     day_before, month_after = (
-        ("t.started_at - INTERVAL '1 day'", "t.started_at + INTERVAL '31 days'")
+        ("t.started_received_at - INTERVAL '1 day'", "t.started_received_at + INTERVAL '31 days'")
         if postgresql
-        else ("datetime(t.started_at, '-1 day')", "datetime(t.started_at, '+31 days')")
+        else ("datetime(t.started_received_at, '-1 day')", "datetime(t.started_received_at, '+31 days')")
     )
     for column, extreme, outside in (
         ("sampled_since", "min", f"s.received_at < {day_before}"),

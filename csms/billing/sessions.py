@@ -28,6 +28,8 @@ from csms.billing.roundings import rounding_of
 from csms.billing.tariffs import Tariff
 from csms.models import MeterSampleRow
 from csms.models import Tariff as TariffVersion
+from csms.sample_span import COLUMNS as SPANNED
+from csms.sample_span import span
 from csms.samples import SAMPLES
 
 DEFAULT_CURRENCY = "EUR"
@@ -57,7 +59,7 @@ def known_of(connection: Connection, transaction: Any, *, rounding: Rounding | N
     evidence and change no price (E04). `rounding` None: as its currency is rounded today."""
     tariff = _tariff(connection, transaction)
     return Known(
-        frames=_frames(connection, transaction.id),
+        frames=_frames(connection, transaction),
         statuses=statuses.changes(connection, transaction),
         tariff=tariff,
         rounding=rounding or rounding_of(connection, tariff.currency if tariff else DEFAULT_CURRENCY),
@@ -118,11 +120,12 @@ def time_zone_of(transaction: Any) -> str:
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
-def _frames(connection: Connection, transaction_id: str) -> Sequence[Frame]:
+def _frames(connection: Connection, transaction: Any) -> Sequence[Frame]:
     row = MeterSampleRow
+    received = span({column.name: getattr(transaction, column.name) for column in SPANNED}).holds()
     query = (
         select(row.received_at, row.occurred_at, row.samples, row.event_id)
-        .where(row.transaction_id == transaction_id, row.late.is_(False))
+        .where(row.transaction_id == transaction.id, row.late.is_(False), received)
         .order_by(row.received_at, row.event_id)
     )
     return [

@@ -3,7 +3,6 @@
 import asyncio
 
 from crud.payers import payers
-from crud.retention import delete_partners_requests
 from csms import certificates, meanings, partitions
 from csms.after_boot import LeftAlone
 from csms.billing import roundings
@@ -16,13 +15,13 @@ from csms.exclusive import one_at_a_time
 from csms.firmware_campaigns import Campaigns
 from csms.journal import FactType, Subscriber
 from csms.local_list.push import ListPush
-from csms.retention import Retention
 from csms.signed_urls import signing_key
 from csms.watch import Watch
 from ocpi_bridge.callbacks import Callbacks
 from ocpi_bridge.delivery import Deliveries
 from ocpi_bridge.push import RULES as TOLD
 from ocpi_bridge.push import Push
+from ocpi_bridge.retention import retention_of
 from ocpi_bridge.roles.ground import Ground, Tasks
 from ocpi_bridge.roles.partnership import Partnership
 from ocpi_bridge.roles.shown import Shown
@@ -123,14 +122,6 @@ class Core:
             health=partnership.health,
         )
         callbacks = Callbacks(database, partnership.partners, partnership.client, wake=wake, clock=clock)
-        retention = Retention(
-            database,
-            message_days=settings.message_log_days,
-            sample_days=settings.meter_sample_days,
-            history_days=settings.history_days,
-            also={"partners_requests": delete_partners_requests},
-            clock=clock,
-        )
         campaigns = Campaigns(
             database,
             public_url=settings.public_url,
@@ -144,6 +135,6 @@ class Core:
             "deliveries": deliveries.run,
             "callbacks": callbacks.run,
             "months": partitions.Ahead(database, clock=clock).run,
-            "retention": retention.run,
+            "retention": retention_of(settings, database, clock).run,
             "firmware_campaigns": campaigns.run,
         }

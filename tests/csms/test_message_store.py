@@ -10,8 +10,9 @@ from sqlalchemy import func, select
 from csms import message_store
 from csms.bus import LoggedFrame
 from csms.database import Database
-from csms.message_store import Exchange, Wanted, delete_older, exchange_of, following, page, write
+from csms.message_store import Exchange, Wanted, exchange_of, following, page, write
 from csms.models import Message
+from csms.retention import delete_messages
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # ids are of the time of writing
 
@@ -208,7 +209,7 @@ def test_an_exchange_is_found_by_each_of_its_frames(database: Database) -> None:
 def test_what_is_older_than_its_time_goes_in_portions(database: Database) -> None:
     store(database, *[frame(-n * 86_400_000, "in", "call", str(n)) for n in range(100)])
     with database.write_log() as connection:
-        assert delete_older(connection, 90, NOW, at_most=5) == 5
-        assert delete_older(connection, 90, NOW, at_most=5) == 4
-        assert delete_older(connection, 90, NOW) == 0
+        assert delete_messages(connection, 90, NOW, at_most=5) == 5
+        assert delete_messages(connection, 90, NOW, at_most=5) == 4
+        assert delete_messages(connection, 90, NOW) == 0
         assert connection.execute(select(func.count()).select_from(Message)).scalar() == 91

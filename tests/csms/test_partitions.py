@@ -3,83 +3,22 @@
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
 
 import pytest
 from alembic.config import Config
-from sqlalchemy import Connection, Table, insert, select, text
+from sqlalchemy import Connection, insert, select, text
 from structlog.testing import capture_logs
 
 from alembic import command
 from csms import schema
 from csms.database import Database
-from csms.message_store import id_at
-from csms.models import Message, MeterSampleRow, Transaction
+from csms.models import MeterSampleRow, Transaction
 from csms.partitions import AGAIN_S, EVERY_S, MONTHLY, Ahead, Month, make_ahead, months
+from tests.csms.month_rows import MESSAGES, SAMPLES, TRANSACTIONS, held, message, sample, transaction
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 AHEAD = ["2026_12", "2027_01", "2027_02"]
-SAMPLES, MESSAGES, TRANSACTIONS = (cast(Table, model.__table__) for model in (MeterSampleRow, Message, Transaction))
 postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-
-
-def sample(at: datetime, event_id: str = "", **more: Any) -> dict[str, Any]:
-    return {
-        "event_id": event_id or f"e{at.isoformat()}",
-        "received_at": at,
-        "station_id": "CP1",
-        "evse": 1,
-        "transaction_id": None,
-        "occurred_at": at,
-        "digest": f"d{at.isoformat()}",
-        "energy_mwh": 1,
-        "late": False,
-        "samples": "[]",
-        "raw": None,
-    } | more
-
-
-def message(at: datetime, number: int = 0) -> dict[str, Any]:
-    return {
-        "id": id_at(at) + number,
-        "at": at,
-        "station_id": "CP1",
-        "ocpp_version": "1.6",
-        "direction": "in",
-        "message_type": "call",
-        "message_id": "m",
-        "action": "Heartbeat",
-        "result": "ok",
-        "latency_ms": None,
-        "frame": "[]",
-    }
-
-
-def transaction(name: str, started_at: datetime) -> dict[str, Any]:
-    made = dict.fromkeys(("country_code", "party_id", "id_token", "id_token_key", "authorization", "auth_method"), "x")
-    times = dict.fromkeys(("started_at", "started_received_at", "created_at", "last_updated"), started_at)
-    return {
-        **made,
-        **times,
-        "id": name,
-        "number": len(name),
-        "station_id": "CP1",
-        "ocpp_version": "1.6",
-        "evse": 1,
-        "connector": 1,
-        "state": "active",
-        "snapshot": {},
-        "boot_epoch": 0,
-        "dedup_key": name,
-        "started_rule": "x",
-        "start_event_id": "x",
-    }
-
-
-def held(connection: Connection, table: str) -> dict[str, int]:
-    """How many rows each partition has."""
-    query = f"SELECT tableoid::regclass::text AS part, count(*) FROM {table} GROUP BY part"
-    return {part.removeprefix(f"{table}_"): count for part, count in connection.execute(text(query))}
 
 
 # ---- the tables as they were ----------------------------------------------------------------------------------------
@@ -127,14 +66,14 @@ def test_rows_of_several_months_are_kept_and_lie_in_their_months(before: Databas
         connection.execute(insert(MESSAGES), messages)
     assert {"0004 (main)", "0004 (message_log)"} <= set(schema.migrate(empty_url))
     with before.read() as connection:
-        kept = connection.execute(select(MeterSampleRow.__table__).order_by(MeterSampleRow.event_id)).all()
+        kept = connection.execute(select(SAMPLES).order_by(MeterSampleRow.event_id)).all()
         assert [dict(row._mapping) for row in kept] == sorted(samples, key=lambda row: row["event_id"])
         if not before.sqlite:
             cut = {"2026_02": 1, "2026_03": 3, "2026_04": 2, "2026_05": 1, "2026_06": 2}
             assert held(connection, "meter_samples") == cut | {"default": 2}
             assert held(connection, "messages") == cut | {"default": 1}
     with before.log_engine.connect() as connection:
-        found = connection.execute(select(Message.__table__).order_by(Message.id)).all()
+        found = connection.execute(select(MESSAGES).order_by(MESSAGES.c.id)).all()
         assert [(row.id, row.at, row.frame) for row in found] == sorted((m["id"], m["at"], "[]") for m in messages)
 
 
