@@ -11,6 +11,7 @@ WHITELISTS = frozenset({"ALLOWED", "ALLOWED_OFFLINE", "ALWAYS", "NEVER"})
 PROFILES = frozenset({"CHEAP", "FAST", "GREEN", "REGULAR"})
 REQUIRED = ("country_code", "party_id", "uid", "type", "contract_id", "issuer", "valid", "whitelist", "last_updated")
 KEY = ("country_code", "party_id", "uid", "type")  # what a PATCH may not change (TK-01)
+LENGTHS = {"uid": 36, "contract_id": 36, "visual_number": 64, "issuer": 64, "group_id": 36}
 DETAILS = ("default_profile_type", "energy_contract")
 
 
@@ -48,6 +49,11 @@ def token_from_ocpi(body: Mapping[str, Any], owner: int) -> TokenRecord:
     )
 
 
+def overlong(record: TokenRecord) -> list[str]:
+    """Which of its texts are longer than the specification lets them be (TY-07)."""
+    return [name for name, limit in LENGTHS.items() if len(getattr(record, name) or "") > limit]
+
+
 def token_to_ocpi(token: Any) -> dict[str, Any]:
     """Of a Token row."""
     details = token.details or {}
@@ -55,12 +61,12 @@ def token_to_ocpi(token: Any) -> dict[str, Any]:
         {
             "country_code": text(token.country_code, 2),
             "party_id": text(token.party_id, 3),
-            "uid": text(token.uid, 36),
+            "uid": text(token.uid, LENGTHS["uid"]),
             "type": token.type,
-            "contract_id": text(token.contract_id, 36),
-            "visual_number": optional_text(token.visual_number, 64),
-            "issuer": text(token.issuer, 64),
-            "group_id": optional_text(token.group_id, 36),
+            "contract_id": text(token.contract_id, LENGTHS["contract_id"]),
+            "visual_number": optional_text(token.visual_number, LENGTHS["visual_number"]),
+            "issuer": text(token.issuer, LENGTHS["issuer"]),
+            "group_id": optional_text(token.group_id, LENGTHS["group_id"]),
             "valid": bool(token.valid),
             "whitelist": token.whitelist,
             "language": token.language,

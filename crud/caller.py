@@ -6,6 +6,8 @@ from typing import Literal
 
 Party = tuple[str, str]  # (country_code, party_id)
 
+OPERATOR = "CPO"  # the role that issues no cards, commands no charger and pays no bill
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PresentedToken:
@@ -44,9 +46,10 @@ class Caller:
         return any(role == "HUB" for _, _, role in self.roles)
 
     def speaks_for(self, country_code: str, party_id: str) -> bool:
-        """Is this party one of the caller's roles (TR-23), or a client of this hub (CR-34)? Without case (TY-04)."""
+        """Is this party one of the caller's roles (TR-23), or a client of this hub (CR-34), and not as an operator alone?
+        Without case (TY-04)."""
         wanted = (country_code.upper(), party_id.upper())
-        if any((country.upper(), party.upper()) == wanted for country, party, _ in self.roles):
+        if any((country.upper(), party.upper()) == wanted for country, party, role in self.roles if role != OPERATOR):
             return True
         return self.is_hub and (self.clients is None or wanted in self.clients)
 

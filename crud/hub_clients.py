@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Connection, delete, func, null, select, update
 
 from adapters.datatypes import Unreadable, moment, read_moment
-from crud.caller import Caller, Party, Refusal
+from crud.caller import OPERATOR, Caller, Party, Refusal
 from crud.models import Delivery, HubClient, Partner
 from crud.scope import caller
 from csms.alerts import Alarm, close, raise_alarms
@@ -65,11 +65,13 @@ def client_to_ocpi(row: Any) -> dict[str, Any]:
 
 
 def known_parties(connection: Connection, partner_id: int) -> frozenset[Party] | None:
-    """The hub's clients; None when it never told us all of them, so that any party may be one."""
+    """The hub's clients that may bring cards; None when it never told us all of them, so that any party may be one."""
     pulled = connection.execute(select(Partner.clients_pulled_at).where(Partner.id == partner_id)).scalar()
     if pulled is None:
         return None
-    query = select(HubClient.country_code, HubClient.party_id).where(HubClient.partner_id == partner_id)
+    query = select(HubClient.country_code, HubClient.party_id).where(
+        HubClient.partner_id == partner_id, HubClient.role != OPERATOR
+    )
     return frozenset((row.country_code, row.party_id) for row in connection.execute(query))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import structlog
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert, or_, select, update
 
-from crud.caller import Caller, Party, PresentedToken
+from crud.caller import OPERATOR, Caller, Party, PresentedToken
 from crud.hub_clients import forget, known_parties
 from crud.models import Partner
 from csms.database import Database
@@ -83,9 +83,10 @@ class PartnerRecord:
         return any(role["role"] == "HUB" for role in self.roles)
 
     def speaks_for(self, country_code: str, party_id: str) -> bool:
-        """Is this party one of its roles, or a client of this hub (CR-34)?"""
+        """Is this party one of its roles, or a client of this hub, and not as an operator alone (CR-34)?"""
         wanted = (country_code.upper(), party_id.upper())
-        if any((role["country_code"].upper(), role["party_id"].upper()) == wanted for role in self.roles):
+        roles = [role for role in self.roles if role["role"] != OPERATOR]
+        if any((role["country_code"].upper(), role["party_id"].upper()) == wanted for role in roles):
             return True
         return self.is_hub and (self.clients is None or wanted in self.clients)
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, update
 
 from adapters import v211
 from adapters.datatypes import Unreadable
-from adapters.tokens import token_from_ocpi
+from adapters.tokens import overlong, token_from_ocpi
 from adapters.v211.tokens import token_from_211
 from crud.partners import PartnerRecord, Partners
 from csms.database import Database
@@ -217,6 +217,8 @@ class _Pull:
                 continue
             key = _key(record.country_code, record.party_id, record.uid, record.type)
             self._seen.add(hash(key))
+            if long := overlong(record):
+                log.warning("token_too_long", partner=self._partner.name, fields=long)
             if self._partner.speaks_for(record.country_code, record.party_id):
                 records[key] = record
             else:

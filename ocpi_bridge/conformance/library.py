@@ -10,6 +10,7 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from typing import Any
 
+import structlog
 from fastapi import APIRouter
 from pydantic import BaseModel, BaseSettings
 from pydantic.fields import ModelField
@@ -17,9 +18,12 @@ from pydantic.fields import ModelField
 from adapters.datatypes import moment
 from ocpi_bridge.conformance import values
 
+log = structlog.get_logger(__name__)
+
 DISTRIBUTION = "extrawest-ocpi"
 REPAIRED_VERSION = "2025.7.16"
 URL_LENGTH = 255
+SHORTEST_NAME, TOLERATED = 36, 255
 EMSP_ROUTES = re.compile(r"py_ocpi\.modules\.\w+\.v_\w+\.api\.emsp")
 
 SETTINGS = {
@@ -155,5 +159,9 @@ def printable(value: object, max_length: int) -> str:
 
 
 def at_most(length: int, text: str) -> None:
-    if len(text) > length:
+    """A name or id that is longer than the specification allows, but not out of all measure, does no harm: it is cut where it
+    is sent on (TY-07)."""
+    if len(text) > (max(length, TOLERATED) if length >= SHORTEST_NAME else length):
         raise ValueError(f"is longer than {length} characters")
+    if len(text) > length:
+        log.warning("ocpi_text_too_long", allowed=length, length=len(text))

@@ -160,7 +160,18 @@ def test_capabilities_are_what_is_served():  # LO-44
     assert shown(capabilities=named) == named  # the station has not told: the operator is believed
     assert shown("core", "reservation", capabilities=named) == ["RFID_READER", "RESERVABLE", "PED_TERMINAL"]
     assert shown("reservation", capabilities=["RFID_READER"]) == ["RFID_READER"]  # the operator does not want it
-    assert shown(capabilities=["TOKEN_GROUP_CAPABLE"]) is None
+    assert shown(capabilities=["TOKEN_GROUP_CAPABLE"]) == ["TOKEN_GROUP_CAPABLE"]  # TK-09
+
+
+def test_what_the_example_of_an_added_evse_has_wrong_is_not_ours():  # ER-10, LO-46
+    example = vector("locations__put_add_evse")
+    assert {"$.floor: not in the table", "$.connectors.power_type: missing"} <= set(problems(example, "EVSE"))
+
+    details = {"floor_level": "-1", "physical_reference": "3"}
+    body = evse_to_ocpi(evse(details=details), [connector()], station_offline=False)
+
+    assert problems(body, "EVSE") == []
+    assert (body["floor_level"], body["physical_reference"]) == ("-1", "3")
 
 
 def test_only_the_specifications_words_of_the_file_are_shown():

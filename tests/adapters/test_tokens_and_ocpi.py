@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from adapters.datatypes import Unreadable
-from adapters.tokens import patched, token_from_ocpi, token_to_ocpi
+from adapters.tokens import overlong, patched, token_from_ocpi, token_to_ocpi
 from tests.adapters.field_tables import problems, vector
 
 TOKEN = vector("tokens__2_full_rfid")
@@ -79,6 +79,7 @@ def test_what_peers_write_otherwise_is_taken():  # TY-07, TY-11, TY-16, TY-17
     record = stored(body)
 
     assert record.contract_id == "C" * 39
+    assert overlong(record) == ["contract_id"]
     assert record.last_updated == datetime(2018, 12, 10, 17, 25, 10, tzinfo=UTC)
     assert (record.visual_number, record.group_id, record.language, record.details) == (None, None, None, {})
     assert problems(token_to_ocpi(record), "Token") == []

@@ -201,7 +201,8 @@ async def test_every_partner_sees_the_locations(database):
         assert (await LocationsCrud(database).list(ALL))[1] == 1
 
 
-async def test_a_full_pull_holds_all_that_is_valid_and_what_is_gone_as_removed(database):  # LO-05, LO-08, LO-09
+async def test_a_full_pull_holds_all_that_is_valid_and_what_is_gone_as_removed(database):
+    """LO-05, LO-08, LO-09, CD-35: so whoever reads an old CDR finds the time zone of its place."""
     site(database)
     add(
         database,
@@ -216,6 +217,9 @@ async def test_a_full_pull_holds_all_that_is_valid_and_what_is_gone_as_removed(d
     told = {each.dict()["id"]: [each["status"] for each in each.dict().get("evses", [])] for each in listed}
     assert told == {"LOC1": ["AVAILABLE", "AVAILABLE"], "LOC2": [], "LOC3": ["REMOVED"]}
     assert total == 3
+    with asked_by():
+        gone = await LocationsCrud(database).get("LOC3")
+    assert gone.dict()["time_zone"] == "Europe/Brussels"
 
 
 async def test_a_private_site_is_nobodys(database):  # LO-29

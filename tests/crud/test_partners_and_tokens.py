@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from crud.caller import PresentedToken
+from crud.hub_clients import ClientInfo, replace
 from crud.models import Partner
 from crud.partners import (
     AlreadyRegistered,
@@ -205,3 +206,23 @@ def test_a_hub_speaks_for_its_clients(database: Database, partners: Partners) ->
     assert emsp.speaks_for("de", "tnm")
     assert not emsp.speaks_for("FR", "TNM")
     assert hub.speaks_for("FR", "XYZ")
+
+
+def test_who_is_an_operator_alone_brings_no_cards(database: Database, partners: Partners) -> None:  # CR-34
+    partner_id = registered(database, partners)
+    told = [("FR", "OPS", "CPO"), ("FR", "TWO", "CPO"), ("FR", "TWO", "EMSP"), ("FR", "NAV", "NSP")]
+    clients = [
+        ClientInfo(party=(country, party), role=role, status="CONNECTED", last_updated=NOON)
+        for country, party, role in told
+    ]
+    with database.write() as connection:
+        partners.complete(connection, partner_id, expecting="C-emsp", token_in="C2", terms=terms("t", "CPO"), now=NOON)
+        assert not partners.get(connection, partner_id).speaks_for("DE", "TNM")
+        partners.complete(connection, partner_id, expecting="C2", token_in="C3", terms=terms("t", "HUB"), now=NOON)
+        replace(connection, partner_id, clients, NOON, NOON)
+        hub = partners.get(connection, partner_id)
+        caller = partners.find(connection, [said("C3")])
+    assert caller is not None
+    for known in (hub, caller):
+        assert [known.speaks_for("FR", party) for party in ("OPS", "TWO", "NAV", "XYZ")] == [False, True, True, False]
+        assert known.speaks_for("DE", "TNM")  # the hub's own

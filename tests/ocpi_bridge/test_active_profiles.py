@@ -98,7 +98,7 @@ def limits(emsp: EmspSimulator) -> list[list[Decimal]]:
 
 
 async def test_each_change_is_put_where_the_sender_of_profiles_listens(world: World, emsp: EmspSimulator) -> None:
-    # CP-06, CP-07
+    # CP-06, CP-07, ER-12: it is ours to PUT, at the sender's address
     world.session(world.trust(emsp))
     profile_set(world, 1)
     async with world.delivering():

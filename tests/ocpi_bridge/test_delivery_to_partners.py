@@ -145,6 +145,20 @@ async def test_a_status_before_the_partner_knows_the_location_is_the_whole_locat
 
 
 @only_sqlite
+async def test_connectors_of_one_evse_are_what_their_charge_point_says(world: World, emsp: EmspSimulator) -> None:
+    """LO-42: one EVSE each; while one charges, the Charge Point says of its siblings that they are unavailable."""
+    world.trust(emsp)
+    world.happened(FactType.LOCATION_CHANGED, "1")
+    async with world.delivering():
+        await world.all_told()
+        world.status(ConnectorStatus.CHARGING, 1)
+        world.status(ConnectorStatus.UNAVAILABLE, 2)
+        await world.all_told()
+    shown = {evse["uid"]: evse["status"] for evse in emsp.locations["LOC1"]["evses"]}
+    assert shown == {"CP001-1": "CHARGING", "CP001-2": "INOPERATIVE"}
+
+
+@only_sqlite
 async def test_a_change_of_more_than_the_status_is_a_put(world: World, emsp: EmspSimulator) -> None:  # PU-04
     partner = world.trust(emsp)
     greet(world, partner)

@@ -1,10 +1,12 @@
 """Partners of OCPI 2.1.1 over real HTTP: they register in it, hear of everything in its words, and may change versions."""
 
+import base64
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
 
+import httpx
 import pytest
 from sqlalchemy import select
 
@@ -283,21 +285,28 @@ async def test_a_credit_is_not_told_and_neither_is_what_stands_instead(
 async def test_a_partner_moves_to_221_and_back_by_put(
     world: World, door: Door, both: Partner211
 ) -> None:  # CR-28, V1-02, VE-07
-    """Objects stay the same ones; each is PUT whole once in the new words, and no CDR is sent again."""
+    """Objects stay the same ones; each is PUT whole once in the new words, and no CDR is sent again. XT-01"""
     partner = await registered(world, door, both)
     async with world.delivering():
         world.session(partner, energy_mwh=500_000)
         await world.all_told()
 
         async def move(version: str) -> list[tuple[str, str]]:
-            before = len(both.told)
+            before, stale, stale_at = len(both.told), both.outbound, both.endpoints["tokens"]
             await both.register(door[1], both.outbound, method="PUT", version=version)
+            assert await probed(f"{stale_at}/DE/TNM/X", stale) == 401  # XT-01: the old token, at the version it was of
+            assert await probed(f"{stale_at}/DE/TNM/X", both.outbound) == 401  # and the new one there
             assert (world.partner().version, world.partner().id) == (version, partner)
             await world.all_told()
             world.clock.advance(minutes=1)
             world.progress(energy_mwh=500_000)
             await world.all_told()
             return [(method, path) for method, path, _ in both.told[before:]]
+
+        async def probed(url: str, token: str) -> int:
+            written = token if "/2.1.1/" in url else base64.b64encode(token.encode()).decode()
+            async with httpx.AsyncClient() as client:
+                return (await client.get(url, headers={"Authorization": f"Token {written}"})).status_code
 
         once = [
             ("PUT", f"tariffs/{HERE}/standard-ac"),

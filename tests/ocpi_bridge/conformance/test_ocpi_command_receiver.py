@@ -87,7 +87,7 @@ def test_invalid_command_is_422(
         broken = {name: value for name, value in UNLOCK.items() if name != field}
         assert refused_field(partner.post(f"{COMMANDS}/UNLOCK_CONNECTOR", json=broken)) == field
     assert (
-        refused_field(partner.post(f"{COMMANDS}/STOP_SESSION", json={**STOP, "session_id": "x" * 37})) == "session_id"
+        refused_field(partner.post(f"{COMMANDS}/STOP_SESSION", json={**STOP, "session_id": "x" * 256})) == "session_id"
     )
     start["token"]["issuer"] = 7
     assert refused_field(partner.post(f"{COMMANDS}/START_SESSION", json=start)) == "token.issuer"

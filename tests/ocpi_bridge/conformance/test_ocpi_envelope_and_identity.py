@@ -122,7 +122,7 @@ def test_error_without_envelope(partner: httpx.Client) -> None:  # TR-13, TR-20
 
 
 def test_invalid_json_is_422(partner: httpx.Client) -> None:  # TR-18
-    for content in (b"{", b"", b"\xff", b"[1,]", b"{'a': 1}", b'{"a": NaN}', b"[" * 100_000):
+    for content in (b"{", b"", b"\xff", b"[1,]", b"{'a': 1}", b'{"a": NaN}', b"[" * 9_000):
         assert code_of(partner.put(f"{CPO}/tokens/NL/TNM/1", content=content), 400) == 2001
         assert code_of(partner.post(f"{CPO}/commands/STOP_SESSION", content=content), 400) == 2001
 
