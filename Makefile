@@ -43,7 +43,7 @@ format: $(STAMP) ## rewrite the code in the house style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## CPU per message beside the ocpp library's own server; pricing; how soon a partner's start is at its charger
+bench: $(STAMP) ## each performance target and what is reached, on both databases (ARGS=--quick, ARGS="--help")
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 quirks: $(STAMP) ## docs/vendor-quirks.md from the entries

@@ -22,7 +22,7 @@ class LoadPlan:
     """`duration_s` begins when all are connected and booted; they come within `ramp_s`, and have `up_within_s` for it.
     `charging` is the share of them that charges, `offline` the share of those that charge a while without a line (the
     second quarter of the duration). `storm_at_s`: `storm_share` of all lines are cut then, and come back within
-    `storm_spread_s`. `sources`: addresses to call from, None any."""
+    `storm_spread_s`; those who charge are the last of them. `sources`: addresses to call from, None any."""
 
     stations: int
     habits: Habits
@@ -203,7 +203,8 @@ class _Run:
     async def _storm(self) -> None:
         plan, loop = self._plan, asyncio.get_running_loop()
         now = loop.time()
-        cut = [charger for number, charger in enumerate(self._chargers) if spread(number, plan.storm_share)]
+        stays = 1 - plan.storm_share
+        cut = [charger for number, charger in enumerate(self._chargers) if not spread(number, stays)]
         self._course.storm = True
         for charger in cut:
             charger.in_storm = True

@@ -28,7 +28,7 @@ async def latencies_ms(ocpp_url: str, password: str, invitation: Mapping[str, st
         found = []
         for number in range(WARM_UP + count):
             sent_at = perf_counter()
-            asking = asyncio.create_task(emsp.start_session(card, "BENCH", f"{charger.station_id}-1"))
+            asking = asyncio.create_task(emsp.start_session(card, "FLEET1", f"{charger.station_id}-1"))
             async with asyncio.timeout(PATIENCE_S):
                 arrived_at = await started.get()
                 command = await asking

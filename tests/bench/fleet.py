@@ -1,0 +1,94 @@
+"""Ten thousand chargers at one process: what they take of memory, how long they wait, and how soon all are back."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tests.bench.service import PASSWORD, Serving, serving
+from tests.bench.table import Row, at_most
+
+KB_A_CHARGER, MB_OF_ALL, ALL = 20, 250, 10_000
+STORM_S, IN_STORM_MS = 20, 1_000
+PER_S, ANSWER_MS = 1_000, 50
+STAY = 0.02  # of all, while the others are cut
+
+
+def rows(stations: int, seconds: float, database_url: str | None, database: str) -> Sequence[Row]:
+    """Of fewer than ten thousand chargers what is measured is said of those that were there."""
+    names = [f"SIM{number:05d}" for number in range(1, stations + 1)]
+    many = f"{stations:,} chargers"
+    per_s = PER_S * stations // ALL
+    with serving(names, database_url) as service:
+        ramp = max(2.0, stations / 250)
+        idle = _live(service, stations, "--duration", "1", "--ramp", f"{ramp}", "--charging", "0")
+        rss = idle["server_mb"]
+        steady = _live(
+            service,
+            stations,
+            "--duration",
+            f"{seconds}",
+            "--ramp",
+            f"{ramp}",
+            "--charging",
+            "1",
+            "--sample-interval",
+            "10",
+        )
+        storm = _live(
+            service,
+            stations,
+            *("--duration", f"{seconds}", "--ramp", f"{ramp}", "--charging", f"{STAY}", "--sample-interval", "1"),
+            *("--storm-at", "3", "--storm-share", f"{1 - STAY}"),
+        )
+    each_kb = (rss["connected"] - rss["before"]) * 1024 / stations
+    back, others = storm["reconnects"] or {}, storm["in_storm"] or {}
+    complete = back.get("calls", 0) == round(stations * (1 - STAY)) and not storm["losses"]
+    reached = [
+        at_most("memory of a connected, booted charger", each_kb, KB_A_CHARGER, "KB", database=database),
+        at_most(f"memory of the process with {many}", rss["connected"], MB_OF_ALL, "MB", database=database),
+        at_most(
+            f"{many}, {per_s:,} MeterValues/s: p99 answer",
+            steady["latencies"].get("MeterValues", {}).get("p99_ms", 0),
+            ANSWER_MS,
+            "ms",
+            database=database,
+            also=not steady["losses"],
+        ),
+        at_most(
+            f"{many} cut at once: all booted again",
+            back.get("longest_ms", 0) / 1000,
+            STORM_S,
+            "s",
+            database=database,
+            also=complete,
+        ),
+        at_most(
+            "meanwhile, those who stayed: p99 answer", others.get("p99_ms", 0), IN_STORM_MS, "ms", database=database
+        ),
+    ]
+    lost = [loss for told in (idle, steady, storm) for loss in told["losses"]]
+    what = f"lost of {steady['transactions']:,} transactions and {steady['samples']:,} samples, by the database"
+    return [
+        *reached,
+        Row(
+            what=what,
+            reached=f"{len(lost)} {'; '.join(lost[:2])}",
+            target="0",
+            ratio=0.0 if lost else 1.0,
+            database=database,
+        ),
+    ]
+
+
+def _live(service: Serving, stations: int, *habits: str) -> dict[str, Any]:
+    """The fleet's own report."""
+    command = [
+        *(sys.executable, "-m", "ocpi_bridge", "simulate", "fleet", "--json", "--stations", str(stations)),
+        *("--url", service.ocpp_url, "--password", PASSWORD, "--token-prefix", "SIM", "--server-pid", str(service.pid)),
+        *("--check-database", service.database_url, *habits),
+    ]
+    told = subprocess.run(command, env={**os.environ, **service.environment}, check=False, stdout=subprocess.PIPE)
+    return dict(json.loads(told.stdout))
