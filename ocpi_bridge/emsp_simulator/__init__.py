@@ -1,4 +1,4 @@
-"""A recording, faulty OCPI 2.2.1 eMSP to test and demonstrate against; it shares no code with the service."""
+"""A recording, faulty OCPI eMSP of 2.2.1 or 2.1.1 to test and demonstrate against; it shares no code with the service."""
 
 from ocpi_bridge.emsp_simulator.answers import Answer
 from ocpi_bridge.emsp_simulator.book import Allow, Authorization, Complaint, Fault, Received

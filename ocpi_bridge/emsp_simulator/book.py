@@ -136,8 +136,10 @@ class Book:
     `authorizations` says how each uid is answered, `authorization` how all others are.
     """
 
-    def __init__(self, *, party: Party, name: str, strict: bool, page_limit: int) -> None:
+    def __init__(self, *, party: Party, name: str, strict: bool, page_limit: int, version: str) -> None:
         self.party = party
+        self.version = version
+        self.is_211 = version == "2.1.1"
         self.name = name
         self.strict = strict
         self.page_limit = page_limit
@@ -187,12 +189,13 @@ class Book:
 
     def issue_token(self, uid: str, **fields: Any) -> Object:
         """A token of ours with sensible fields, `fields` over them; listed from now on, pushed to nobody yet."""
+        owner = {} if self.is_211 else {"country_code": self.party[0], "party_id": self.party[1]}
+        contract = f"{self.party[0]}-{self.party[1]}-C{len(self.tokens) + 1:08d}-X"
         token: Object = {
-            "country_code": self.party[0],
-            "party_id": self.party[1],
+            **owner,
             "uid": uid,
             "type": "RFID",
-            "contract_id": f"{self.party[0]}-{self.party[1]}-C{len(self.tokens) + 1:08d}-X",
+            "auth_id" if self.is_211 else "contract_id": contract,
             "issuer": self.name,
             "valid": True,
             "whitelist": "ALLOWED",

@@ -14,12 +14,12 @@ from rich.markup import escape
 from ocpi_bridge.emsp_simulator.answers import Answer
 from ocpi_bridge.emsp_simulator.book import Fault, Party, Received
 from ocpi_bridge.emsp_simulator.cpo import CpoRefused
-from ocpi_bridge.emsp_simulator.judge import place
+from ocpi_bridge.emsp_simulator.judge import VERSIONS, place
 from ocpi_bridge.emsp_simulator.serving import serving
 from ocpi_bridge.emsp_simulator.side_door import NotSuch, local, plan, side_door
 from ocpi_bridge.emsp_simulator.simulator import EmspSimulator
 
-app = typer.Typer(help="The recording, faulty OCPI 2.2.1 partner.", no_args_is_help=True)
+app = typer.Typer(help="The recording, faulty OCPI partner.", no_args_is_help=True)
 
 # What is worth telling of a body, by module.
 TOLD = {
@@ -35,7 +35,7 @@ FAULT_HELP = f"PLACE=FAULT[:TIMES], as sessions=error_500:3 or =hang:always; one
 
 @app.callback()
 def emsp() -> None:
-    """The recording, faulty OCPI 2.2.1 partner."""
+    """The recording, faulty OCPI partner."""
 
 
 @app.command()
@@ -44,6 +44,7 @@ def run(
     party: Annotated[str, typer.Option(help="Our country code and party id, as NL-MSP.")] = "NL-MSP",
     name: Annotated[str, typer.Option(help="Our business name.")] = "Example eMSP",
     public_url: Annotated[str | None, typer.Option(help="Our address as the CPO sees it, when it differs.")] = None,
+    version: Annotated[str, typer.Option(help="2.2.1 or 2.1.1.")] = "2.2.1",
     strict: Annotated[bool, typer.Option(help="Refuse with 2001 what is otherwise only complained of.")] = False,
     register: Annotated[str | None, typer.Option(help="VERSIONS_URL of a CPO to register at.")] = None,
     token: Annotated[str | None, typer.Option(help="The CPO's token A for --register.")] = None,
@@ -58,12 +59,14 @@ def run(
     machine alone."""
     if (register is None) is not (token is None):
         raise typer.BadParameter("--register and --token belong together")
+    if version not in VERSIONS:
+        raise typer.BadParameter(f"{version!r} is none of {', '.join(VERSIONS)}", param_hint="--version")
     host, port = _address(listen)
     door = _address(admin) if admin else ("127.0.0.1", port and port + 1)
     if not local(door[0]):
         raise typer.BadParameter(f"{door[0]} can be reached from elsewhere", param_hint="--admin")
     console = Console(highlight=False)
-    emsp = EmspSimulator(_party(party), host, port, name=name, strict=strict, public_url=public_url)
+    emsp = EmspSimulator(_party(party), host, port, name=name, strict=strict, public_url=public_url, version=version)
     emsp.slow_s = slow
     for text in fault or ():
         try:
@@ -95,8 +98,8 @@ async def _serve(
         if register is None or token is None:
             console.print(f"To register here: token A [bold]{emsp.invite()}[/]")
         else:
-            credentials = await emsp.register(register, token)
-            parties = ", ".join(f"{role['country_code']}-{role['party_id']}" for role in credentials["roles"])
+            await emsp.register(register, token)
+            parties = ", ".join("-".join(party) for party in emsp.cpo_parties)
             console.print(f"[green]Registered[/] at {parties}")
             for card in tokens:
                 reply = await emsp.push_token(card)

@@ -15,10 +15,11 @@ from ocpi_bridge.emsp_simulator.answers import exact_json
 from ocpi_bridge.emsp_simulator.book import Book, Object, Party
 from ocpi_bridge.emsp_simulator.rules import DATE_TIME, problems, read_json
 
-VERSION = "2.2.1"
+SENDER_211 = ("locations", "sessions", "cdrs", "tariffs")  # of the CPO's modules in 2.1.1, which does not tell them
 KINDS = {"locations": "Location", "sessions": "Session", "cdrs": "CDR", "tariffs": "Tariff"}
 NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 MAX_PAGES = 1000
+MESSAGE_IDS = ("X-Request-ID", "X-Correlation-ID")
 PREFERENCES_ANSWERS = (
     *("ACCEPTED", "DEPARTURE_REQUIRED", "ENERGY_NEED_REQUIRED", "NOT_POSSIBLE", "PROFILE_TYPE_NOT_SUPPORTED"),
 )
@@ -61,14 +62,24 @@ class TowardsCpo(Book):
     """The book, and what the partner says of its own accord. Calls that fail return their Reply; only `register`,
     `unregister` and `pull` raise, CpoRefused; all raise httpx.HTTPError when no answer comes within `timeout_s`."""
 
-    def __init__(self, *, party: Party, name: str, strict: bool, page_limit: int, timeout_s: float) -> None:
-        super().__init__(party=party, name=name, strict=strict, page_limit=page_limit)
+    def __init__(
+        self, *, party: Party, name: str, strict: bool, page_limit: int, version: str, timeout_s: float
+    ) -> None:
+        super().__init__(party=party, name=name, strict=strict, page_limit=page_limit, version=version)
         self.base_url = ""
         self._http = httpx.AsyncClient(trust_env=False, timeout=timeout_s, follow_redirects=False)
 
     @property
     def versions_url(self) -> str:
         return f"{self.base_url}/versions"
+
+    @property
+    def root(self) -> str:
+        """Of our modules."""
+        return f"{self.base_url}/{self.version}"
+
+    def _problems(self, kind: str, body: Any) -> list[str]:
+        return list(problems(kind, body, version=self.version))
 
     # ---- registration -----------------------------------------------------------------------------------------------
 
@@ -86,7 +97,7 @@ class TowardsCpo(Book):
         if not reply.ok or not isinstance(reply.data, dict):
             self.inbound.discard(token_b)
             raise CpoRefused("POST credentials", reply)
-        self.complain(f"answer to POST {url}", *problems("Credentials", reply.data))
+        self.complain(f"answer to POST {url}", *self._problems("Credentials", reply.data))
         if reply.data["token"] in (token_a, token_b):
             self.complain(f"answer to POST {url}", "token C is not a fresh one (CR-04)")
         self._settle(reply.data)
@@ -118,12 +129,9 @@ class TowardsCpo(Book):
         self.cpo_endpoints = {}
 
     def credentials(self, token: str) -> Object:
-        role = {"role": "EMSP", "country_code": self.party[0], "party_id": self.party[1]}
-        return {
-            "token": token,
-            "url": self.versions_url,
-            "roles": [{**role, "business_details": {"name": self.name}}],
-        }
+        of_us = {"country_code": self.party[0], "party_id": self.party[1], "business_details": {"name": self.name}}
+        roles = of_us if self.is_211 else {"roles": [{"role": "EMSP", **of_us}]}
+        return {"token": token, "url": self.versions_url, **roles}
 
     def new_inbound_token(self) -> str:
         return secrets.token_urlsafe(24)
@@ -131,24 +139,31 @@ class TowardsCpo(Book):
     async def _discover(self, versions_url: str, token: str) -> None:
         versions = await self.call("GET", versions_url, token=token, configuration=True)
         found = versions.data if versions.ok and isinstance(versions.data, list) else []
-        details_url = next((entry["url"] for entry in found if entry["version"] == VERSION), None)
+        details_url = next((entry["url"] for entry in found if entry["version"] == self.version), None)
         if details_url is None:
-            raise CpoRefused(f"GET versions, no {VERSION}", versions)
+            raise CpoRefused(f"GET versions, no {self.version}", versions)
         details = await self.call("GET", details_url, token=token, configuration=True)
         if not details.ok or not isinstance(details.data, dict):
             raise CpoRefused("GET version details", details)
         endpoints: dict[tuple[str, str], str] = {}
         for entry in details.data["endpoints"]:
-            self.complain(f"answer to GET {details_url}", *problems("Endpoint", entry))
-            role = "" if entry["identifier"] == "credentials" else entry["role"]  # its role means nothing (VE-03)
-            endpoints[(entry["identifier"], role)] = entry["url"]
+            self.complain(f"answer to GET {details_url}", *self._problems("Endpoint", entry))
+            endpoints[(entry["identifier"], self._role(entry))] = entry["url"]
         if ("credentials", "") not in endpoints:
             raise CpoRefused("no credentials endpoint (VE-03)", details)
         self.cpo_endpoints = endpoints
 
+    def _role(self, endpoint: Mapping[str, Any]) -> str:
+        if endpoint["identifier"] == "credentials":
+            return ""  # it means nothing (VE-03)
+        if self.is_211:
+            return "SENDER" if endpoint["identifier"] in SENDER_211 else "RECEIVER"
+        return str(endpoint["role"])
+
     def _settle(self, credentials: Mapping[str, Any]) -> None:
         self.outbound = credentials["token"]
-        self.cpo_parties = [(role["country_code"], role["party_id"]) for role in credentials["roles"]]
+        roles = [credentials] if self.is_211 else credentials["roles"]
+        self.cpo_parties = [(role["country_code"], role["party_id"]) for role in roles]
         self.registered = True
 
     # ---- tokens and commands ----------------------------------------------------------------------------------------
@@ -166,8 +181,8 @@ class TowardsCpo(Book):
         return await self.call("PATCH", self._token_url(token), changes)
 
     def _token_url(self, token: Object) -> str:
-        path = (token["country_code"], token["party_id"], token["uid"])
-        return f"{self._url('tokens', 'RECEIVER', *path)}?type={token['type']}"
+        owner = self.party if self.is_211 else (token["country_code"], token["party_id"])
+        return f"{self._url('tokens', 'RECEIVER', *owner, token['uid'])}?type={token['type']}"
 
     async def start_session(
         self,
@@ -192,12 +207,12 @@ class TowardsCpo(Book):
         """Any command; its result is expected at us, or at `response_url`."""
         uid = uuid.uuid4().hex
         self.commands[uid] = ""
-        own = f"{self.base_url}/{VERSION}/commands/{name}/{uid}"
+        own = f"{self.root}/commands/{name}/{uid}"
         url = self._url("commands", "RECEIVER", name)
         reply = await self.call("POST", url, {"response_url": response_url or own, **body})
         data = reply.data if isinstance(reply.data, dict) else {}
         if reply.ok:
-            self.complain(f"answer to POST {url}", *problems("CommandResponse", reply.data))
+            self.complain(f"answer to POST {url}", *self._problems("CommandResponse", reply.data))
         self.commands[uid] = data.get("result", "REJECTED")
         return Command(uid=uid, result=self.commands[uid], timeout_s=data.get("timeout"), reply=reply)
 
@@ -216,7 +231,7 @@ class TowardsCpo(Book):
         """Its result is expected at us, or at `response_url`; in a query that stands raw, as in the specification."""
         uid = uuid.uuid4().hex
         self.commands[uid] = ""
-        answer_at = response_url or f"{self.base_url}/{VERSION}/chargingprofiles/results/{method}/{uid}"
+        answer_at = response_url or f"{self.root}/chargingprofiles/results/{method}/{uid}"
         url = self._url("chargingprofiles", "RECEIVER", session_id)
         if body is None:
             url = f"{url}?{query}response_url={answer_at}"
@@ -225,7 +240,7 @@ class TowardsCpo(Book):
         reply = await self.call(method, url, body)
         data = reply.data if isinstance(reply.data, dict) else {}
         if reply.ok:
-            self.complain(f"answer to {method} {url}", *problems("ChargingProfileResponse", reply.data))
+            self.complain(f"answer to {method} {url}", *self._problems("ChargingProfileResponse", reply.data))
         self.commands[uid] = data.get("result", "REJECTED")
         return Command(uid=uid, result=self.commands[uid], timeout_s=data.get("timeout"), reply=reply)
 
@@ -270,7 +285,7 @@ class TowardsCpo(Book):
             found.append("an empty Link header (PG-07)")
         if len(reply.data) > int(headers.get("x-limit", len(reply.data))):
             found.append("more objects than X-Limit (PG-04)")
-        return found + [text for entry in reply.data for text in problems(kind, entry)]
+        return found + [text for entry in reply.data for text in self._problems(kind, entry)]
 
     # ---- one call ---------------------------------------------------------------------------------------------------
 
@@ -288,9 +303,11 @@ class TowardsCpo(Book):
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Any request to the CPO, with our token unless another is given, and `headers` over those that belong to it."""
-        sent = {"X-Request-ID": str(uuid.uuid4()), "X-Correlation-ID": str(uuid.uuid4())}
-        sent["Authorization"] = f"Token {base64.b64encode((token or self.outbound or '').encode()).decode()}"
-        if not configuration and self.cpo_parties:
+        spoken = token or self.outbound or ""
+        ids = {} if self.is_211 else {name: str(uuid.uuid4()) for name in MESSAGE_IDS}
+        written = spoken if self.is_211 else base64.b64encode(spoken.encode()).decode()
+        sent = {**ids, "Authorization": f"Token {written}"}
+        if not configuration and self.cpo_parties and not self.is_211:
             sent["OCPI-to-country-code"], sent["OCPI-to-party-id"] = self.cpo_parties[0]
             sent["OCPI-from-country-code"], sent["OCPI-from-party-id"] = self.party
         content = None
@@ -327,8 +344,9 @@ def _answer_problems(response: httpx.Response, envelope: Any, sent: Mapping[str,
         found.append("data is null (TY-10)")
     if 300 <= response.status_code < 400:
         found.append(f"HTTP {response.status_code} (TR-31)")
-    ids = ("X-Request-ID", "X-Correlation-ID")
-    found += [f"{n} is not echoed (ID-01, ID-02)" for n in ids if response.headers.get(n) != sent.get(n)]
+    found += [
+        f"{n} is not echoed (ID-01, ID-02)" for n in MESSAGE_IDS if n in sent and response.headers.get(n) != sent[n]
+    ]
     if "OCPI-to-party-id" in sent and response.status_code != 401:
         for part in ("country-code", "party-id"):
             swapped = (response.headers.get(f"OCPI-from-{part}"), response.headers.get(f"OCPI-to-{part}"))

@@ -10,8 +10,8 @@ from ocpi_bridge.emsp_simulator.answers import NotSo
 from ocpi_bridge.emsp_simulator.book import Book, Object, Received
 from ocpi_bridge.emsp_simulator.rules import problems
 
-VERSION = "2.2.1"
-CONFIGURATION = ("versions", VERSION, "credentials")  # modules without routing headers (RT-02)
+VERSIONS = ("2.2.1", "2.1.1")
+CONFIGURATION = ("versions", *VERSIONS, "credentials")  # modules without routing headers (RT-02)
 ROUTING = ("to-country-code", "to-party-id", "from-country-code", "from-party-id")
 IDS = ("x-request-id", "x-correlation-id")
 Path = tuple[str, ...]
@@ -26,6 +26,8 @@ class Judge:
 
     def token_of(self, request: Received) -> str | None:
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+        if self._book.is_211:  # as it is (TR-04)
+            return encoded if scheme == "Token" else None
         try:
             return base64.b64decode(encoded, validate=True).decode() if scheme == "Token" else None
         except (binascii.Error, ValueError):
@@ -39,6 +41,11 @@ class Judge:
 
     def headers_problems(self, request: Received, module: str) -> list[str]:
         headers = request.headers
+        if self._book.is_211:
+            since_22 = (*IDS, *(f"ocpi-{name}" for name in ROUTING))
+            return (
+                [] if module in CONFIGURATION else [f"{name} is none of 2.1.1" for name in since_22 if name in headers]
+            )
         found = [f"{name} is missing (ID-01, ID-02)" for name in IDS if not headers.get(name)]
         if headers.get("x-request-id") in self._book.request_ids:
             found.append("X-Request-ID was used before (ID-01)")
@@ -61,9 +68,9 @@ class Judge:
     def object(self, request: Received, kind: str, *, partial: bool = False) -> Object:
         if not isinstance(request.body, dict):
             raise NotSo(400 if request.body is None else 200, 2001, f"The body is no {kind} object")
-        if partial and "last_updated" not in request.body:
+        if partial and "last_updated" not in request.body and not self._book.is_211:
             raise NotSo(200, 2001, "PATCH without last_updated (PU-05)")
-        self.judge(request, list(problems(kind, request.body, partial=partial)))
+        self.judge(request, list(problems(kind, request.body, partial=partial, version=self._book.version)))
         return dict(request.body)
 
     def whole(self, request: Received, kind: str, path: Path) -> Object:
@@ -71,19 +78,28 @@ class Judge:
             raise NotSo(404, 2000, "No such path")
         body = self.object(request, kind)
         self.owned(path[:2])
-        self.judge(request, list(same(body, {"id": path[2]} | owner(path))))
+        self.judge(request, list(same(body, {"id": path[2]} | self.owner(path))))
         return body
+
+    def owner(self, path: Path) -> dict[str, str]:
+        """What of the address stands in the object too; in 2.1.1 only the address says it (V1-04)."""
+        return {} if self._book.is_211 else {"country_code": path[0], "party_id": path[1]}
 
     def owned(self, party: Path) -> None:
         if not _is_among((party[0], party[-1]), self._book.cpo_parties):
             raise NotSo(404, 2000, f"{'-'.join(party)} is none of the caller's parties (TR-23)")
 
     def older(self, body: Mapping[str, Any], known: Mapping[str, Any] | None) -> list[str]:
-        if known is not None and self._book.newer(known["last_updated"], body["last_updated"]):
+        if known is not None and self._book.newer(
+            known["last_updated"], body.get("last_updated", known["last_updated"])
+        ):
             return [f"last_updated goes back from {known['last_updated']} to {body['last_updated']} (PU-14)"]
         return []
 
     def not_ours(self, body: Mapping[str, Any]) -> list[str]:
+        if self._book.is_211:
+            known = {str(token["auth_id"]).casefold() for token in self._book.tokens.values()}
+            return [] if str(body.get("auth_id")).casefold() in known else ["auth_id is of no card of ours (V1-09)"]
         token = body.get("cdr_token") or {}
         owner = (str(token.get("country_code")), str(token.get("party_id")))
         return [] if _is_among(owner, [self._book.party]) else [f"cdr_token is of {'-'.join(owner)}, not ours (SE-23)"]
@@ -92,7 +108,7 @@ class Judge:
 def place(path: str) -> tuple[str, Path]:
     """The module and the decoded segments behind it; with and without a trailing slash (TR-31)."""
     segments = tuple(unquote(segment) for segment in path.strip("/").split("/"))
-    if segments[0] == VERSION and len(segments) > 1:
+    if segments[0] in VERSIONS and len(segments) > 1:
         return segments[1], segments[2:]
     return segments[0], segments[1:]
 
@@ -103,10 +119,6 @@ def subject(request: Received) -> str:
 
 def _is_among(party: tuple[str, str], parties: list[tuple[str, str]]) -> bool:
     return tuple(map(str.casefold, party)) in {tuple(map(str.casefold, each)) for each in parties}
-
-
-def owner(path: Path) -> dict[str, str]:
-    return {"country_code": path[0], "party_id": path[1]}
 
 
 def same(body: Mapping[str, Any], url: Mapping[str, str]) -> list[str]:

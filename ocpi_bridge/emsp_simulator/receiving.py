@@ -1,4 +1,4 @@
-"""The partner's ears: its OCPI 2.2.1 endpoints, which judge every request, write it into the book and answer."""
+"""The partner's ears: its OCPI endpoints, which judge every request, write it into the book and answer."""
 
 import asyncio
 import contextlib
@@ -9,11 +9,11 @@ from urllib.parse import parse_qs, quote, urlencode
 from ocpi_bridge.emsp_simulator.answers import Answer, NotSo
 from ocpi_bridge.emsp_simulator.book import Allow, Authorization, Object, Received
 from ocpi_bridge.emsp_simulator.cpo import TowardsCpo
-from ocpi_bridge.emsp_simulator.judge import CONFIGURATION, VERSION, Judge, Path, owner, place, same, subject
+from ocpi_bridge.emsp_simulator.judge import CONFIGURATION, Judge, Path, place, same, subject
 from ocpi_bridge.emsp_simulator.rules import parse_time
 
 # What the version details list, and our part in it.
-MODULES = {
+MODULES_211 = {
     "credentials": "SENDER",
     "locations": "RECEIVER",
     "sessions": "RECEIVER",
@@ -21,8 +21,8 @@ MODULES = {
     "tariffs": "RECEIVER",
     "tokens": "SENDER",
     "commands": "SENDER",
-    "chargingprofiles": "SENDER",
 }
+MODULES = MODULES_211 | {"chargingprofiles": "SENDER"}
 PROFILE_RESULTS = {"GET": "ActiveChargingProfileResult", "PUT": "ChargingProfileResult", "DELETE": "ClearProfileResult"}
 SETTLE_TIMEOUT_S = 2.0
 LEVELS = {3: "Location", 4: "EVSE", 5: "Connector"}  # by number of path segments
@@ -36,7 +36,7 @@ class Receivers:
         self._judge = Judge(emsp)
         self._handlers: dict[tuple[str, str], Callable[[Received, Path], Awaitable[Answer]]] = {
             ("versions", "GET"): self._versions,
-            (VERSION, "GET"): self._details,
+            (emsp.version, "GET"): self._details,
             ("credentials", "GET"): self._get_credentials,
             ("credentials", "POST"): self._post_credentials,
             ("credentials", "PUT"): self._put_credentials,
@@ -93,14 +93,14 @@ class Receivers:
     # ---- configuration ----------------------------------------------------------------------------------------------
 
     async def _versions(self, _request: Received, _path: Path) -> Answer:
-        return Answer(data=[{"version": VERSION, "url": f"{self._emsp.base_url}/{VERSION}"}])
+        return Answer(data=[{"version": self._emsp.version, "url": self._emsp.root}])
 
     async def _details(self, _request: Received, _path: Path) -> Answer:
         endpoints = [
-            {"identifier": module, "role": role, "url": f"{self._emsp.base_url}/{VERSION}/{module}"}
-            for module, role in MODULES.items()
+            {"identifier": module, "url": f"{self._emsp.root}/{module}"} | ({} if self._emsp.is_211 else {"role": role})
+            for module, role in (MODULES_211 if self._emsp.is_211 else MODULES).items()
         ]
-        return Answer(data={"version": VERSION, "endpoints": endpoints})
+        return Answer(data={"version": self._emsp.version, "endpoints": endpoints})
 
     async def _get_credentials(self, request: Received, _path: Path) -> Answer:
         return Answer(data=self._emsp.credentials(str(self._judge.token_of(request))))
@@ -147,7 +147,9 @@ class Receivers:
         body = self._judge.object(request, kind)
         self._judge.owned(path[:2])
         identity = "id" if kind != "EVSE" else "uid"
-        self._judge.judge(request, list(same(body, {identity: path[-1]} | (owner(path) if kind == "Location" else {}))))
+        self._judge.judge(
+            request, list(same(body, {identity: path[-1]} | (self._judge.owner(path) if kind == "Location" else {})))
+        )
         if kind == "Location":
             known = self._emsp.locations.find(*path)
             self._judge.judge(request, list(self._judge.older(body, known)))
@@ -190,7 +192,7 @@ class Receivers:
     def _touch(self, parents: list[Object], child: Mapping[str, Any]) -> None:
         """A change below raises last_updated above (LO-04)."""
         for parent in parents:
-            if self._emsp.newer(child["last_updated"], parent["last_updated"]):
+            if "last_updated" in child and self._emsp.newer(child["last_updated"], parent["last_updated"]):
                 parent["last_updated"] = child["last_updated"]
 
     # ---- sessions, cdrs, tariffs ------------------------------------------------------------------------------------
@@ -230,7 +232,8 @@ class Receivers:
         if path:
             raise NotSo(404, 2000, "CDRs are posted to the endpoint itself (CD-02)")
         body = self._judge.object(request, "CDR")
-        self._judge.owned((body["country_code"], body["party_id"]))
+        if not self._emsp.is_211:
+            self._judge.owned((body["country_code"], body["party_id"]))
         known = next((cdr for cdr in self._emsp.cdrs if cdr["id"].casefold() == body["id"].casefold()), None)
         wrong = list(self._judge.not_ours(body))
         if known is not None and known != body:
@@ -238,7 +241,7 @@ class Receivers:
         self._judge.judge(request, wrong)
         if known is None:
             self._emsp.cdrs.append(body)
-        location = f"{self._emsp.base_url}/{VERSION}/cdrs/{quote(body['id'], safe='')}"
+        location = f"{self._emsp.root}/cdrs/{quote(body['id'], safe='')}"
         return Answer(http=201 if known is None else 200, headers={"Location": location})
 
     async def _get_tariff(self, _request: Received, path: Path) -> Answer:
@@ -278,7 +281,7 @@ class Receivers:
         headers = {"X-Total-Count": str(len(matching)), "X-Limit": str(self._emsp.page_limit)}
         if offset + limit < len(matching):
             following = urlencode(query | {"offset": str(offset + limit), "limit": str(limit)})
-            headers["Link"] = f'<{self._emsp.base_url}/{VERSION}/tokens?{following}>; rel="next"'
+            headers["Link"] = f'<{self._emsp.root}/tokens?{following}>; rel="next"'
         return Answer(data=matching[offset : offset + limit], headers=headers)
 
     async def _authorize(self, request: Received, path: Path) -> Answer:
@@ -290,11 +293,11 @@ class Receivers:
         token = self._emsp.tokens.get((path[0].casefold(), kind))
         told = self.authorization_for(path[0])
         if token is None or told.allowed is Allow.UNKNOWN_TOKEN:
-            return Answer(http=404, code=2004, message="Unknown token")
-        info: Object = {"allowed": told.allowed.value, "token": token}
+            return Answer(http=404, code=2000 if self._emsp.is_211 else 2004, message="Unknown token")
+        info: Object = {"allowed": told.allowed.value} | ({} if self._emsp.is_211 else {"token": token})
         if asked:
             info["location"] = asked | ({} if told.evse_uids is None else {"evse_uids": list(told.evse_uids)})
-        if told.reference is not None:
+        if told.reference is not None and not self._emsp.is_211:
             info["authorization_reference"] = told.reference
         if told.info is not None:
             info["info"] = {"language": "en", "text": told.info}
@@ -307,7 +310,7 @@ class Receivers:
         uid = path[-1]
         if len(path) != 2 or uid not in self._emsp.commands:
             raise NotSo(404, 2000, "No such command was sent")
-        body = self._judge.object(request, "CommandResult")
+        body = self._judge.object(request, "CommandResponse" if self._emsp.is_211 else "CommandResult")
         taken_back = body.get("result") == "CANCELED_RESERVATION"  # CM-45
         wrong = ["the result came twice (CM-04)"] if uid in self._emsp.command_results and not taken_back else []
         if self._emsp.commands[uid] not in ("", "ACCEPTED"):

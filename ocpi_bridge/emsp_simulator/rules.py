@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ocpi_bridge.emsp_simulator.fields import ENUMS, OBJECTS
+from ocpi_bridge.emsp_simulator.fields_211 import ENUMS_211, OBJECTS_211
 
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z")
 LATITUDE = re.compile(r"-?\d{1,2}\.\d{5,7}")
@@ -22,6 +23,8 @@ ROUNDING = Decimal("0.0001")  # OCPI numbers have four decimals; sums may differ
 
 Problems = Iterator[str]
 
+TABLES = {"2.2.1": (OBJECTS, ENUMS), "2.1.1": (OBJECTS_211, ENUMS_211)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
@@ -32,9 +35,9 @@ class Field:
 
 
 @cache
-def fields(kind: str) -> Mapping[str, Field]:
+def fields(kind: str, version: str) -> Mapping[str, Field]:
     found: dict[str, Field] = {}
-    for entry in OBJECTS[kind].split():
+    for entry in TABLES[version][0][kind].split():
         name, _, declared = entry.partition(":")
         mark = declared[-1] if declared[-1] in "?*+" else ""
         found[name] = Field(
@@ -64,24 +67,24 @@ def parse_time(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def problems(kind: str, body: Any, *, partial: bool = False, at: str = "") -> Problems:
-    """What is wrong with `body` as a `kind`. `partial`: a PATCH, which holds some fields and always last_updated."""
+def problems(kind: str, body: Any, *, partial: bool = False, at: str = "", version: str = "2.2.1") -> Problems:
+    """What is wrong with `body` as a `kind`. `partial`: a PATCH, which holds some fields and, since 2.2, last_updated."""
     here = at or kind
     if not isinstance(body, dict):
         yield f"{here} is no object"
         return
-    table = fields(kind)
+    table = fields(kind, version)
     for name in body.keys() - table.keys():
         yield f"{here}.{name} is no field of {kind}"
     for name, field in table.items():
         if name not in body:
-            if (field.required and not partial) or (partial and name == "last_updated"):
+            if (field.required and not partial) or (partial and name == "last_updated" and version != "2.1.1"):
                 yield f"{here}.{name} is missing"
         elif field.many:
-            yield from _list_problems(field, body[name], f"{here}.{name}")
+            yield from _list_problems(field, body[name], f"{here}.{name}", version)
         else:
-            yield from _value_problems(field.type, body[name], f"{here}.{name}")
-    rule = RULES.get(kind)
+            yield from _value_problems(field.type, body[name], f"{here}.{name}", version)
+    rule = (RULES_211 if version == "2.1.1" else RULES).get(kind)
     if rule is not None and not partial:
         try:
             yield from (f"{here}: {text}" for text in rule(body))
@@ -89,7 +92,7 @@ def problems(kind: str, body: Any, *, partial: bool = False, at: str = "") -> Pr
             return  # its parts are wrong, and were named above
 
 
-def _list_problems(field: Field, value: Any, at: str) -> Problems:
+def _list_problems(field: Field, value: Any, at: str, version: str) -> Problems:
     if value is None:
         yield f"{at} is null (TY-10)"
     elif not isinstance(value, list):
@@ -98,16 +101,17 @@ def _list_problems(field: Field, value: Any, at: str) -> Problems:
         yield f"{at} is empty"
     else:
         for index, entry in enumerate(value):
-            yield from _value_problems(field.type, entry, f"{at}[{index}]")
+            yield from _value_problems(field.type, entry, f"{at}[{index}]", version)
 
 
-def _value_problems(kind: str, value: Any, at: str) -> Problems:
+def _value_problems(kind: str, value: Any, at: str, version: str) -> Problems:
+    objects, enums = TABLES[version]
     if value is None:
         yield f"{at} is null (TY-10)"
-    elif kind in OBJECTS:
-        yield from problems(kind, value, at=at)
-    elif kind in ENUMS:
-        if value not in ENUMS[kind].split():
+    elif kind in objects:
+        yield from problems(kind, value, at=at, version=version)
+    elif kind in enums:
+        if value not in enums[kind].split():
             yield f"{at}: {value!r} is no {kind}"
     else:
         name = kind.rstrip("0123456789")
@@ -183,6 +187,12 @@ def _geo_location(it: Any) -> Problems:
         yield f"longitude {it['longitude']} has not 5 to 7 decimals (TY-15)"
 
 
+def _six_decimals(it: Any) -> Problems:
+    for name in ("latitude", "longitude"):
+        if len(it[name].partition(".")[2]) != 6:
+            yield f"{name} {it[name]} has not 6 decimals (V1-17)"
+
+
 def _location(it: Any) -> Problems:
     if not re.fullmatch(r"[A-Z]{3}", it["country"]):
         yield "country is no alpha-3 code (LO-20)"
@@ -249,6 +259,12 @@ def _cdr(it: Any) -> Problems:
         yield "credit and credit_reference_id belong together (CD-07)"
 
 
+def _cdr_211(it: Any) -> Problems:
+    yield from _in_order(it["charging_periods"])
+    if parse_time(it["stop_date_time"]) < parse_time(it["charging_periods"][-1]["start_date_time"]):
+        yield "the last period begins after the CDR's end (CD-17)"
+
+
 SUMS = {
     "total_energy": ("ENERGY",),
     "total_time": ("TIME", "PARKING_TIME", "RESERVATION_TIME"),
@@ -270,4 +286,10 @@ RULES: dict[str, Callable[[Any], Problems]] = {
     "RegularHours": _regular_hours,
     "Session": _session,
     "CDR": _cdr,
+}
+RULES_211: dict[str, Callable[[Any], Problems]] = {
+    "GeoLocation": _six_decimals,
+    "EVSE": _evse,
+    "RegularHours": _regular_hours,
+    "CDR": _cdr_211,
 }

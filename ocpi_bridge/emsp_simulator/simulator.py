@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 from ocpi_bridge.emsp_simulator.answers import FIXED, Answer, enveloped, misbehave
 from ocpi_bridge.emsp_simulator.book import Allow, Fault, Party, Received
 from ocpi_bridge.emsp_simulator.cpo import TowardsCpo
-from ocpi_bridge.emsp_simulator.judge import CONFIGURATION, ROUTING, VERSION, place
-from ocpi_bridge.emsp_simulator.receiving import MODULES, Receivers
+from ocpi_bridge.emsp_simulator.judge import CONFIGURATION, ROUTING, VERSIONS, place
+from ocpi_bridge.emsp_simulator.receiving import MODULES, MODULES_211, Receivers
 from ocpi_bridge.emsp_simulator.rules import read_json
 from ocpi_bridge.emsp_simulator.serving import InProcessServer, serving
 
@@ -27,7 +27,7 @@ ACTING = (None, Fault.SLOW, Fault.MISSING_LOCATION_HEADER, *AFTERWARDS)
 
 
 class EmspSimulator(TowardsCpo):
-    """An OCPI 2.2.1 eMSP that records everything, complains like a strict one and misbehaves when told to.
+    """An OCPI 2.2.1 or 2.1.1 eMSP that records everything, complains like a strict one and misbehaves when told to.
 
     `async with EmspSimulator() as emsp:` serves `emsp.versions_url`. Either side may register with the other:
     `emsp.register(...)`, or the CPO with `emsp.invite()`. `strict` answers 2001 to what it otherwise only complains of.
@@ -45,8 +45,11 @@ class EmspSimulator(TowardsCpo):
         public_url: str | None = None,
         timeout_s: float = 10.0,
         watch: Watch | None = None,
+        version: str = VERSIONS[0],
     ) -> None:
-        super().__init__(party=party, name=name, strict=strict, page_limit=page_limit, timeout_s=timeout_s)
+        super().__init__(
+            party=party, name=name, strict=strict, page_limit=page_limit, version=version, timeout_s=timeout_s
+        )
         self._address = (host, port)
         self._public_url = public_url
         self.watch = watch
@@ -58,7 +61,8 @@ class EmspSimulator(TowardsCpo):
     @property
     def endpoints(self) -> dict[tuple[str, str], str]:
         """Our own endpoints by (module, role), as the version details list them."""
-        return {(module, role): f"{self.base_url}/{VERSION}/{module}" for module, role in MODULES.items()}
+        modules = MODULES_211 if self.is_211 else MODULES
+        return {(module, role): f"{self.root}/{module}" for module, role in modules.items()}
 
     async def __aenter__(self) -> Self:
         self._server = await self._served.enter_async_context(serving(self._app, *self._address))

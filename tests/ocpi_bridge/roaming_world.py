@@ -91,7 +91,7 @@ class World:
         terms = Terms(
             token=token,
             versions_url=emsp.versions_url,
-            version="2.2.1",
+            version=emsp.version,
             roles=[{"role": "EMSP", **role, "business_details": {"name": name}}],
             endpoints=endpoints,
         )
