@@ -24,6 +24,8 @@ try:
 except ImportError:  # a platform without the compiled part
     from websockets.utils import apply_mask
 
+from csms.gateway.crowd import Crowd
+
 JSON_ONLY: Final = "This address speaks OCPP-J only: JSON over WebSocket. There is no SOAP here.\n"
 
 TLS_HELLO: Final = b"\x16\x03"  # how a charger begins that was told wss:// for a port of ws://
@@ -57,7 +59,7 @@ class _Unqueued:
 
 
 class ChargerSocket(ServerConnection):
-    __slots__ = ("_not_http", "_partial", "_unparsed", "receiver")
+    __slots__ = ("_crowd", "_early", "_not_http", "_partial", "_unparsed", "receiver", "too_late")
 
     def __init__(
         self,
@@ -65,10 +67,14 @@ class ChargerSocket(ServerConnection):
         server: Server,
         *,
         not_http: Callable[["ChargerSocket", int, str], None],
+        crowd: Crowd,
         **limits: Any,
     ) -> None:
         super().__init__(protocol, server, **limits)
         self._not_http: Callable[[ChargerSocket, int, str], None] | None = not_http
+        self._crowd: Crowd | None = crowd  # None when its handshake is over
+        self._early: bytes | None = None  # its first bytes, until its turn
+        self.too_late = False  # it found no place in the line, and may only hear so
         self._partial: bytearray | None = None
         self._unparsed = 0  # bytes given to the library's parser that are not yet a frame; 0 between two frames
         self.receiver: Receiver | None = None
@@ -83,6 +89,7 @@ class ChargerSocket(ServerConnection):
 
     def settle(self) -> None:
         """After the handshake: forget it, since ten thousand requests are ten megabytes."""
+        self._leave_crowd()
         self.request = _FORGOTTEN
         self.response = None
         self._not_http = None
@@ -129,12 +136,36 @@ class ChargerSocket(ServerConnection):
                 receiver.last_life = time.monotonic()
                 receiver.received(payload)
                 return
+        if self._crowd is not None and self._early is None:
+            self._come(self._crowd, data)
+            return
         if self._unparsed == 0 and self.request is None and data.startswith(TLS_HELLO):
             self._say_what_is_wrong(HTTPStatus.BAD_REQUEST, "TLS where plain ws is served")
             self.transport.close()
             return
         self._unparsed += len(data)
         super().data_received(data)
+
+    def _come(self, crowd: Crowd, data: bytes) -> None:
+        """With its first bytes, so that a socket that says nothing takes nobody's turn."""
+        self.too_late = crowd.full
+        self._early = b""
+        if self.too_late or crowd.come(self):
+            self.data_received(data)
+        else:
+            self._early = data
+            self.transport.pause_reading()
+
+    def take_turn(self) -> None:
+        data, self._early = self._early, b""
+        if data and not self.transport.is_closing():
+            self.transport.resume_reading()
+            self.data_received(data)
+
+    def _leave_crowd(self) -> None:
+        crowd, self._crowd = self._crowd, None
+        if crowd is not None:
+            crowd.go(self)
 
     def process_event(self, event: Event) -> None:
         receiver = self.receiver
@@ -170,6 +201,7 @@ class ChargerSocket(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._leave_crowd()
         if self.request is None:
             self._answer_what_is_not_a_handshake()
         if self.receiver is not None:

@@ -1,7 +1,12 @@
-"""Nobody is served who may not be, and whoever is turned away leaves one log line and one row of the message log."""
+"""Nobody is served who may not be, and whoever is turned away leaves one log line and one row of the message log.
+
+Where many come at once, those told to come back later are counted, and logged together once a second.
+"""
 
 import asyncio
+import math
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -19,6 +24,7 @@ from csms.bus import Admission, Credentials, LoggedFrame, MessageLog, StationCre
 from csms.gateway import client_certificates, handshake
 from csms.gateway.charger_socket import JSON_ONLY, ChargerSocket, plain_response
 from csms.gateway.client_certificates import Authorities, Vouched
+from csms.gateway.crowd import Crowd
 from csms.gateway.proof import Disproof, Proof, prove
 from csms.gateway.quirks.catalogue import Quirks
 from csms.gateway.quirks.fixes import FIXES
@@ -30,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 CREDENTIALS_TIMEOUT_S = 10.0
 RETRY_AFTER_S = (20, 60)  # each its own, or all would be back at once
+TELL_EVERY_S = 1.0
 
 ADMISSION_REFUSED: Final[Mapping[Admission, HTTPStatus]] = {
     Admission.UNKNOWN: HTTPStatus.NOT_FOUND,
@@ -69,8 +76,10 @@ class Door:
         authorities: Authorities,
         quirks: Quirks,
         let_in: LetIn,
+        crowd: Crowd,
         crowded: Callable[[], bool],
     ) -> None:
+        """`crowded`: what came in is not worked off yet, and nobody else is let in."""
         self._settings = settings
         self._credentials = credentials
         self._message_log = message_log
@@ -79,7 +88,9 @@ class Door:
         self._authorities = authorities
         self._quirks = quirks
         self._let_in = let_in
+        self._crowd = crowd
         self._crowded = crowded
+        self._told_at = -math.inf  # of the last line about those told to come back
 
     async def process_request(self, connection: ServerConnection, request: Request) -> Response:
         """The whole answer to a handshake. One that offers only versions we do not speak is completed without the header,
@@ -112,8 +123,10 @@ class Door:
         subprotocol = next((word for word in offered if word in self._translators), None)
         if subprotocol is None and not handshake.SOAP.isdisjoint(offered):
             return refuse(HTTPStatus.BAD_REQUEST, "SOAP or an early version was offered", JSON_ONLY)
-        if self._crowded():
-            return _later(refuse(HTTPStatus.SERVICE_UNAVAILABLE, "what came in is not worked off yet"))
+        if self._crowded() or connection.too_late:
+            return self._later(connection, HTTPStatus.SERVICE_UNAVAILABLE, "what came in is not worked off yet")
+        if self._crowd.crowds(str(peer.address)):
+            return self._later(connection, HTTPStatus.TOO_MANY_REQUESTS, f"all sockets of {peer.address} are taken")
         try:
             certificate = self._certificate(tls, remote, headers)
         except Doubtful as doubt:
@@ -209,6 +222,17 @@ class Door:
             raise Doubtful(doubt)
         return self._authorities.vouched(certificate)
 
+    def _later(self, connection: ChargerSocket, status: HTTPStatus, reason: str) -> Response:
+        """Costs next to nothing: there may be thousands of them, and each comes again."""
+        self._counts["told_later"] += 1
+        now = time.monotonic()
+        if now - self._told_at >= TELL_EVERY_S:
+            self._told_at = now
+            log.warning("newcomers_told_later", reason=reason, status=int(status), so_far=self._counts["told_later"])
+        response = plain_response(connection, status, f"{reason}, come back later\n")
+        response.headers["Retry-After"] = str(random.randint(*RETRY_AFTER_S))  # noqa: S311 - spreads load
+        return response
+
     def _note(self, status: HTTPStatus, reason: str, *, peer: str, station_id: str, path: str, offered: str) -> None:
         self._counts["refused"] += 1
         path = redact(path.partition("?")[0])
@@ -232,11 +256,6 @@ class Door:
                 text=f"{int(status)} {reason}; peer {peer}; path {path}; offered [{offered}]",
             )
         )
-
-
-def _later(response: Response) -> Response:
-    response.headers["Retry-After"] = str(random.randint(*RETRY_AFTER_S))  # noqa: S311 - spreads load
-    return response
 
 
 def _challenge(response: Response, disproof: Disproof) -> Response:

@@ -48,6 +48,7 @@ class Wiring:
     message_log: MessageLog
     call_timeout_s: float
     ping_interval_s: tuple[float, float]
+    frames_per_s: int
     displace: Callable[["Link", "Link"], None]
     quirks: Quirks = field(default_factory=Quirks)
     counts: Counter[str] = field(default_factory=Counter)
@@ -67,6 +68,7 @@ class Link:
         "_reading",
         "_wake",
         "_wiring",
+        "allowance",
         "busy_since",
         "connection_id",
         "last_frame_at",
@@ -104,6 +106,7 @@ class Link:
         self.overdue = False
         self.older: Link | None = None
         self.task: asyncio.Task[Any] | None = None
+        self.allowance = wiring.frames_per_s  # frames that are still read until it is renewed
         self._wiring = wiring
         self._calls: list[tuple[frames.Json, str, Event[Any] | None, float]] = []
         self._wake: asyncio.Future[None] | None = None
@@ -139,10 +142,15 @@ class Link:
             self._wake.set_result(None)
 
     def read_on(self) -> None:
-        read = len(self._calls) < MOST_WAITING and self.socket.writable
+        read = len(self._calls) < MOST_WAITING and self.allowance > 0 and self.socket.writable
         if read is not self._reading and not self.socket.transport.is_closing():
             self._reading = read
             (self.socket.transport.resume_reading if read else self.socket.transport.pause_reading)()
+
+    def renew(self, allowance: int) -> None:
+        spent, self.allowance = self.allowance <= 0, allowance
+        if spent:
+            self.read_on()
 
     def open(self) -> None:
         self.opened = True
@@ -215,6 +223,10 @@ class Link:
     def received(self, data: bytes | bytearray, /) -> None:
         if self._dropping:
             return
+        self.allowance -= 1
+        if self.allowance == 0:
+            self.count("throttled")
+            self.read_on()
         self.last_frame_at = now = datetime.now(UTC)
         if not self.opened:
             self.open()

@@ -17,6 +17,7 @@ from csms.bus import Credentials, MessageLog, Presence, Report, StationCredentia
 from csms.gateway.charger_socket import ChargerSocket
 from csms.gateway.client_certificates import Authorities
 from csms.gateway.connections import Connections
+from csms.gateway.crowd import Crowd
 from csms.gateway.door import Door
 from csms.gateway.link import POLICY_VIOLATION, SERVICE_RESTART, Link, Wiring
 from csms.gateway.proof import Proof
@@ -32,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 PROTOCOL_ERROR = 1002
 PROBE_OF_OLDER_S = 2.0  # T9
-OPEN_TIMEOUT_S = 30.0  # ten thousand handshakes may stand in line
+OPEN_TIMEOUT_S = 60.0  # ten thousand handshakes may stand in line
 CLOSE_TIMEOUT_S = 5.0
 BACKLOG = 4096
 
@@ -77,8 +78,14 @@ class Gateway:
             message_log=message_log,
             call_timeout_s=settings.call_timeout_s,
             ping_interval_s=settings.ping_interval_s,
+            frames_per_s=settings.frames_per_s,
             displace=self._displace,
             quirks=quirks or Quirks(),
+        )
+        self.crowd = Crowd(
+            at_once=settings.handshakes_at_once,
+            in_line=settings.handshakes_in_line,
+            per_address=settings.sockets_per_address,
         )
         self._door = Door(
             settings,
@@ -89,12 +96,14 @@ class Gateway:
             authorities=self._authorities,
             quirks=self._wiring.quirks,
             let_in=self._let_in,
+            crowd=self.crowd,
             crowded=crowded,
         )
 
     @property
     def counts(self) -> Counter[str]:
-        """How often since the start: refused, malformed, violation, unsolicited, timeout, too_big, quirk:ID."""
+        """How often since the start: refused, told_later, throttled, malformed, violation, unsolicited, timeout, too_big,
+        quirk:ID."""
         return self._wiring.counts
 
     async def start(self) -> None:
@@ -123,7 +132,7 @@ class Gateway:
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=None,
             max_size=settings.max_frame_bytes,
-            create_connection=cast(Any, partial(ChargerSocket, not_http=self._door.not_http)),
+            create_connection=cast(Any, partial(ChargerSocket, not_http=self._door.not_http, crowd=self.crowd)),
             logger=logger,
         )
         sweeper = Sweeper(
@@ -131,6 +140,7 @@ class Gateway:
             pong_timeout_s=settings.pong_timeout_s,
             report_timeout_s=settings.report_timeout_s,
             probe_grace_s=settings.probe_grace_s,
+            frames_per_s=settings.frames_per_s,
             tick_s=min(1.0, settings.ping_interval_s[0] / 4, settings.pong_timeout_s / 4),
         )
         self._spawn(sweeper.run())
@@ -191,11 +201,13 @@ class Gateway:
             await connection.close(PROTOCOL_ERROR, "no OCPP version in common")
             return
         self._links.add(link)
+        self.crowd.came(link.peer)
         self._connections.attach(link)
         try:
             await link.serve()
         finally:
             self._links.discard(link)
+            self.crowd.left(link.peer)
             self._connections.detach(link)
             link.ended()
             connection.receiver = link.task = None  # no cycle is left for the collector, which may be frozen

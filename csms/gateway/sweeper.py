@@ -1,4 +1,5 @@
-"""One task, not one per socket, finds the chargers that fell silent and the reports that take too long (T7)."""
+"""One task, not one per socket, finds the chargers that fell silent and the reports that take too long (T7), and lets those
+be read on that sent more than one may (X07)."""
 
 import asyncio
 import time
@@ -22,12 +23,14 @@ class Sweeper:
         pong_timeout_s: float,
         report_timeout_s: float,
         probe_grace_s: float,
+        frames_per_s: int,
         tick_s: float,
     ) -> None:
         self._links = links
         self._pong_timeout_s = pong_timeout_s
         self._report_timeout_s = report_timeout_s
         self._probe_grace_s = probe_grace_s
+        self._allowance = max(1, round(frames_per_s * tick_s))
         self._tick_s = tick_s
 
     async def run(self) -> None:
@@ -45,6 +48,7 @@ class Sweeper:
     def _look_at(self, link: Link, now: float) -> None:
         if not link.opened and link.socket.is_open and now - link.since >= self._probe_grace_s:
             link.open()
+        link.renew(self._allowance)
         if link.busy_since and not link.overdue and now - link.busy_since > self._report_timeout_s:
             link.overdue = True
             if link.task is not None:
