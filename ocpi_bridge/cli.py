@@ -43,6 +43,7 @@ COMMANDS = {
     "partner": Command("OCPI partners: invite, register, leave.", "ocpi_bridge.commands.partner"),
     "user": Command("People: who they are, and what they may do.", "ocpi_bridge.commands.user"),
     "apikey": Command("Keys for programs that use the operator API.", "ocpi_bridge.commands.apikey"),
+    "bus": Command("The bus: messages that no worker could handle.", "ocpi_bridge.commands.bus"),
     "alert": Command("Alerts: what must be looked at, and what was.", "ocpi_bridge.commands.alert"),
     "firmware": Command("Firmware: images, updates, campaigns.", "ocpi_bridge.commands.firmware"),
     "diagnostics": Command("Diagnostics and logs that stations bring.", "ocpi_bridge.commands.diagnostics"),

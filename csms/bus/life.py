@@ -60,7 +60,6 @@ class Life:
         self._mine = names.alive(role)
         self._process_id = process_id
         self._keys = (
-            self._mine,
             names.alive("worker"),
             names.alive("gateway"),
             names.SILENT,
@@ -90,7 +89,7 @@ class Life:
     async def beat(self) -> bool:
         """Returns whether Redis knew us: at first it does not, nor after it lost what it held, nor when we were given up."""
         began = time.monotonic()
-        answer = await self._client.script(BEAT, self._keys, *self._arguments)
+        answer = await self._client.script(BEAT, (self._mine, *self._keys), *self._arguments)
         now, known, workers, gateways, silent, depths, firsts, dead = answer
         self._heard_at = began
         self._redis_ahead_s = int(now) / 1000 - time.monotonic()
@@ -112,6 +111,15 @@ class Life:
             dead_letters=self.dead_letters,
             away=self.away,
         )
+
+    async def become(self, role: str) -> None:
+        """From now on the others count us among these."""
+        before, self._mine = self._mine, names.alive(role)
+        try:
+            await self.beat()
+            await self._client.ask("ZREM", before, self._process_id)
+        except AWAY as error:
+            log.warning("bus_away", error=f"{type(error).__name__}: {error}")
 
     async def end(self) -> None:
         """Nobody waits for us any more."""

@@ -24,6 +24,7 @@ from csms.core import Csms
 log = structlog.get_logger(__name__)
 
 BOUND = 10_000
+AT_REST = "at_rest"  # a worker that takes nothing: the others share its streams
 STOP_S = 5.0
 
 
@@ -57,7 +58,9 @@ class RedisBus:
         self._clock = clock
         self._client = Client(url)
         self._outbox = Outbox(self._client)
-        self._life = Life(self._client, role=role, process_id=process_id, streams=streams)
+        self._life = Life(
+            self._client, role=AT_REST if role == "worker" else role, process_id=process_id, streams=streams
+        )
         self._inbox = Inbox(self._client, process_id=process_id, hear=self._hear)
         self._reports = Reports(
             self._outbox, self._life, process_id=process_id, streams=streams, bound=bound, clock=clock
@@ -133,7 +136,11 @@ class RedisBus:
         """A worker's: feeds the core from the streams it holds, until cancelled; then finishes what it took."""
         leases = Leases(self._client, process_id=self.process_id, streams=self._streams)
         consumer = Consumer(self._client, self._outbox, leases, self._life, csms, process_id=self.process_id)
-        await consumer.run()
+        await self._life.become("worker")
+        try:
+            await consumer.run()
+        finally:
+            await self._life.become(AT_REST)
 
     async def stop(self) -> None:
         """After `run` has ended."""
@@ -146,7 +153,7 @@ class RedisBus:
             try:
                 async with asyncio.timeout(ALIVE_S):
                     known = await self._life.beat()
-                    if self._role == "worker" and self.process_id == self._life.workers[0]:
+                    if self._life.workers[:1] == (self.process_id,):
                         for gateway in self._life.silent_gateways:
                             await give_up(self._client, gateway, streams=self._streams, clock=self._clock)
             except AWAY as error:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from csms.bus import names
+
 START_LIMIT_S = 30
 
 
@@ -73,6 +75,27 @@ class RedisServer:
         """As if that gateway had not been heard of for too long."""
         with self.look() as client:
             client.zadd("roambridge:alive:gateway", {gateway: 1}, xx=True)
+
+    def let_go_of_leases(self) -> None:
+        """As if their time were over."""
+        with self.look() as client:
+            for stream in range(names.STREAMS):
+                client.delete(names.lease(stream))
+
+    def give_leases_to(self, worker: str) -> None:
+        """As if all others' time were over, and this one had been quickest."""
+        with self.look() as client:
+            for stream in range(names.STREAMS):
+                client.set(names.lease(stream), worker, px=5000)
+
+    def delivered(self, station_id: str, *, times: int) -> None:
+        """What waits in this station's stream was taken so often, by workers that died."""
+        key = names.events(names.stream_of(station_id))
+        with redis.Redis.from_url(self.url) as client:
+            client.xgroup_create(key, names.GROUP, id="0", mkstream=True)
+            client.xreadgroup(names.GROUP, "dead", {key: ">"})
+            entries = [row["message_id"] for row in client.xpending_range(key, names.GROUP, "-", "+", 100)]
+            client.xclaim(key, names.GROUP, "dead", 0, entries, retrycount=times)
 
     def remove(self) -> None:
         self.kill()

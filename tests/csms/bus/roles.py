@@ -84,6 +84,12 @@ class Roles:
         self._stack.push_async_callback(api.stop)
         return api
 
+    def story(self) -> Story:
+        """What is in the database, and who puts it there."""
+        story = Story(self.database)
+        self._stack.push_async_callback(story.csms.close)
+        return story
+
     async def listening(self, processes: int) -> None:
         """So many hear wakes by now."""
         with self._server.look() as redis:

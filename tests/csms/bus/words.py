@@ -7,6 +7,8 @@ from typing import Any
 
 from csms.bus import ConnectionClosed, ConnectionOpened
 from csms.events import (
+    ConnectorStatus,
+    ConnectorStatusReported,
     IdTokenPresented,
     MeterSample,
     MeterSampled,
@@ -27,6 +29,10 @@ def _said(type_: Any, station_id: str, **fields: Any) -> Any:
 
 def boot(station_id: str, **fields: Any) -> StationBooted:
     return _said(StationBooted, station_id, **{"vendor": "Acme", "model": "X", **fields})
+
+
+def status(station_id: str, *, evse: int = 1, status: ConnectorStatus = ConnectorStatus.AVAILABLE) -> Any:
+    return _said(ConnectorStatusReported, station_id, occurred_at=NOON, evse=evse, status=status)
 
 
 def tap(station_id: str, id_token: str = CARD) -> IdTokenPresented:
