@@ -9,6 +9,7 @@ from typing import Any
 NOT_AVAILABLE = "#NA"  # for a required string that cannot be known, and for nothing else (TY-13)
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_EMPTY: tuple[object, ...] = ("", [], {})
 
 
 class Unreadable(ValueError):
@@ -21,7 +22,7 @@ class Unreadable(ValueError):
 
 def present(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Without what is not there: no null, no empty text, no empty list or object leaves us (TY-10)."""
-    return {name: value for name, value in fields.items() if value is not None and value not in ("", [], {})}
+    return {name: value for name, value in fields.items() if value or (value is not None and value not in _EMPTY)}
 
 
 def printable(value: str) -> bool:
@@ -31,7 +32,10 @@ def printable(value: str) -> bool:
 
 def text(value: Any, limit: int) -> str:
     """Printable, on one line, at most `limit` characters (TY-05, TY-06)."""
-    return _UNPRINTABLE.sub(" ", str(value)).strip()[:limit].rstrip()
+    told = str(value)
+    if not told.isprintable():  # most often it is
+        told = _UNPRINTABLE.sub(" ", told)
+    return told.strip()[:limit].rstrip()
 
 
 def optional_text(value: Any, limit: int) -> str | None:
@@ -42,8 +46,8 @@ def moment(value: datetime) -> str:
     """UTC with Z, at most 24 characters, milliseconds only where there are any (TY-01). ValueError for a naive one."""
     if value.tzinfo is None:
         raise ValueError("a time without zone")
-    utc = value.astimezone(UTC).replace(tzinfo=None)
-    return utc.isoformat(timespec="milliseconds" if utc.microsecond >= 1000 else "seconds") + "Z"
+    utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds" if utc.microsecond >= 1000 else "seconds")[: -len("+00:00")] + "Z"
 
 
 def read_moment(value: Any, field: str) -> datetime:

@@ -1,10 +1,11 @@
-"""Objects as they were last rendered: one that looks as it did then is neither read nor rendered again."""
+"""Objects, and pages of them, as they were last rendered: what looks as it did then is neither read nor rendered again."""
 
 import threading
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
 from adapters.rendered import Rendered
+from crud.pages import Joined
 
 K = TypeVar("K", bound=Hashable)
 
@@ -34,3 +35,34 @@ class Kept:
                 self._kept[key] = (looks[key], rendered)
             while len(self._kept) > self._most:
                 del self._kept[next(iter(self._kept))]
+
+
+class KeptPages:
+    """By what was asked, with how all of it looked. The longest unasked go first when they hold more than `most_bytes`."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._kept: dict[Hashable, tuple[object, Joined]] = {}
+        self._lock = threading.Lock()
+
+    def same(self, asked: Hashable, look: object) -> Joined | None:
+        """The page that was kept, if it looks as it did."""
+        with self._lock:
+            kept = self._kept.pop(asked, None)
+            if kept is None:
+                return None
+            if kept[0] == look:
+                self._kept[asked] = kept
+                return kept[1]
+            self._bytes -= len(kept[1].json_bytes)
+            return None
+
+    def keep(self, asked: Hashable, look: object, page: Joined) -> None:
+        with self._lock:
+            before = self._kept.pop(asked, None)
+            self._kept[asked] = (look, page)
+            self._bytes += len(page.json_bytes) - (0 if before is None else len(before[1].json_bytes))
+            while self._bytes > self._most_bytes:
+                _, dropped = self._kept.pop(next(iter(self._kept)))
+                self._bytes -= len(dropped.json_bytes)

@@ -7,16 +7,17 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row, bindparam, select
 
-from adapters import shown, v211
+from adapters import shown
 from adapters.locations import location_to_ocpi
 from adapters.rendered import Rendered
 from crud.caller import Party
-from crud.kept import Kept
-from crud.pages import Listed, fetch, page_of
+from crud.kept import Kept, KeptPages
+from crud.location_pages import ORDER, look_of, shown_in
+from crud.pages import FOLLOWING, Joined, Listed, Page, fetch, page_of
 from crud.payers import Key, hidden_from
-from crud.scope import caller, of_addressed_party, paying
+from crud.scope import addressed, caller, of_addressed_party, paying
 from csms.availability import AVAILABILITY
 from csms.billing.choice import Payer, offered
 from csms.database import Database
@@ -26,6 +27,7 @@ from csms.models import Connector, Evse, Location, Station, Tariff
 from csms.tariff_changes import key_of
 
 CACHED = 20_000  # locations
+PAGES_BYTES = 32 << 20
 
 _EVSE = Evse.__table__.c
 _CONNECTOR = Connector.__table__.c
@@ -45,7 +47,8 @@ _LOOKED_AT = (
 
 
 class LocationsCrud:
-    """Blocking work runs in a thread. A Location that did not change costs its share of two small queries."""
+    """Blocking work runs in a thread. A Location that did not change costs its share of one small query, and a page that did
+    not leaves as the bytes that it left as before."""
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class LocationsCrud:
         self._database = database
         self._as_told = partial(location_to_ocpi, meanings=meanings, operator_name=operator_name)
         self._rendered = Kept(cached)
+        self._pages = KeptPages(PAGES_BYTES)
 
     async def list(self, filters: dict[str, Any], *, version: str = "2.2.1", **_: Any) -> Listed:
         return await asyncio.to_thread(self._list, filters, version)
@@ -72,7 +76,7 @@ class LocationsCrud:
         none that this version shows."""
         found = connection.execute(
             select(Location.id, Location.location_id, Location.last_updated).where(
-                Location.id == row, *_shown_in(version)
+                Location.id == row, *shown_in(version)
             )
         ).all()
         return next(iter(self._rendered_of(connection, found, who, version)), None)
@@ -90,18 +94,31 @@ class LocationsCrud:
         return next((Rendered(evse) for evse in evses if evse["uid"].casefold() == uid), None)
 
     def _list(self, filters: dict[str, Any], version: str) -> Listed:
-        query = select(Location.id, Location.location_id, Location.last_updated).where(
-            *of_addressed_party(Location), *_shown_in(version)
-        )
+        page, who = page_of(filters), paying()
         with self._database.read() as connection:
-            rows, total, last = fetch(
-                connection,
-                query,
-                page_of(filters),
-                updated=Location.__table__.c.last_updated,
-                order=(Location.__table__.c.created_at, Location.__table__.c.id),
-            )
-            return list(self._rendered_of(connection, rows, paying(), version)), total, last
+            asked = (addressed(), version, frozenset(hidden_from(connection, who, version)), page.asked)
+            look = look_of(connection, page, addressed(), version)
+            kept = self._pages.same(asked, look)
+            if kept is None:
+                kept = self._joined(connection, page, who, version)
+                self._pages.keep(asked, look, kept)
+        if kept.following is not None:
+            filters[FOLLOWING] = kept.following
+        return kept, look[0], kept.following is None
+
+    def _joined(self, connection: Connection, page: Page, who: Payer | None, version: str) -> Joined:
+        rows, _, _ = fetch(
+            connection,
+            select(Location.id, Location.location_id, Location.last_updated).where(
+                *of_addressed_party(Location), *shown_in(version)
+            ),
+            page,
+            updated=Location.__table__.c.last_updated,
+            order=ORDER,
+        )
+        found = self._rendered_of(connection, rows, who, version)
+        shapes = (shown("locations", location, version).json_bytes for location in found)
+        return Joined(found, shapes, following=page.filters.get(FOLLOWING))
 
     def _get(self, id: str, version: str) -> Rendered | None:
         with self._database.read() as connection:
@@ -119,16 +136,7 @@ class LocationsCrud:
         fresh = _render(connection, [row.id for row in rows if (row.id, hidden) not in known], hidden, self._as_told)
         self._rendered.keep(looks, changed := {(id, hidden): location for id, location in fresh.items()})
         known |= changed
-        found = [known[row.id, hidden] for row in rows if (row.id, hidden) in known]
-        for location in found:
-            _ = shown("locations", location, version).json_bytes  # made here, in the thread
-        return found
-
-
-def _shown_in(version: str) -> list[ColumnElement[bool]]:
-    """What is private is nobody's (LO-29). 2.1.1 has no word for what drivers shall not be shown, so such a location is not
-    told (V1-06)."""
-    return [_ROAMING, Location.publish.is_(True)] if version == v211.VERSION else [_ROAMING]
+        return [known[row.id, hidden] for row in rows if (row.id, hidden) in known]
 
 
 def find(connection: Connection, location_id: str) -> Row[Any] | None:

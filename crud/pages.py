@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,15 @@ FOLLOWING = "following"  # in the filters, after a list: where the next page beg
 Listed = tuple[list[Rendered], int, bool]  # the page, how many there are in all, whether it is the last
 
 
+class Joined(list[Rendered]):
+    """Objects and their bytes, `,` between them: a page that can leave again as it left before."""
+
+    def __init__(self, objects: Iterable[Rendered], json_bytes: Iterable[bytes], *, following: str | None) -> None:
+        super().__init__(objects)
+        self.json_bytes = b",".join(json_bytes)
+        self.following = following
+
+
 @dataclass(frozen=True, kw_only=True)
 class Page:
     """`date_from` inclusive, `date_to` exclusive, both on last_updated (PG-02). `after`: of a next link of ours, the order of
@@ -31,6 +40,14 @@ class Page:
     date_from: datetime | None = None
     date_to: datetime | None = None
     after: str | None = None
+
+    @property
+    def asked(self) -> tuple[object, ...]:
+        return self.offset, self.limit, self.date_from, self.date_to, self.after
+
+    def is_whole(self, last: bool) -> bool:
+        """It holds all that there is: nothing need be counted."""
+        return last and not self.offset and self.after is None
 
 
 def page_of(filters: dict[str, Any]) -> Page:
@@ -61,14 +78,14 @@ def fetch(
         query = query.where(updated < page.date_to)
     keyed = query.add_columns(*(column.label(f"key_{number}") for number, column in enumerate(order))).order_by(*order)
     if page.after is not None:
-        beyond = [literal(value, column.type) for value, column in zip(_read(page.after, order), order, strict=True)]
-        keyed = keyed.where(tuple_(*order) > tuple_(*beyond))
+        place = zip(place_of(page.after, order), order, strict=True)
+        keyed = keyed.where(tuple_(*order) > tuple_(*(literal(value, column.type) for value, column in place)))
     elif page.offset:
         keyed = keyed.offset(page.offset)
     rows = connection.execute(keyed.limit(page.limit + 1)).all()
     last = len(rows) <= page.limit
     total = len(rows)
-    if not last or page.offset or page.after is not None:  # else this page is all there is
+    if not page.is_whole(last):
         total = connection.execute(query.with_only_columns(func.count(), maintain_column_froms=True)).scalar_one()
     if not last:
         page.filters[FOLLOWING] = _cursor([getattr(rows[page.limit - 1], f"key_{n}") for n in range(len(order))])
@@ -79,7 +96,8 @@ def _cursor(key: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
 
 
-def _read(cursor: str, order: Sequence[ColumnElement[Any]]) -> Sequence[Any]:
+def place_of(cursor: str, order: Sequence[ColumnElement[Any]]) -> Sequence[Any]:
+    """Where a next link of ours begins, in the order of its list; raises Refusal 2001 (PG-17)."""
     try:
         values = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
         if not isinstance(values, list) or len(values) != len(order):

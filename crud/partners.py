@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Text, bindparam, delete, insert, or_, select, update
 
 from crud.caller import OPERATOR, Caller, Party, PresentedToken
 from crud.hub_clients import forget, known_parties
@@ -95,7 +95,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
-_DIGESTS: Any = bindparam("digests", expanding=True)
+_DIGESTS = (bindparam("decoded", type_=Text), bindparam("raw", type_=Text))  # None equals nothing
 _BY_DIGEST = select(Partner.__table__).where(
     or_(
         Partner.token_in_digest.in_(_DIGESTS),
@@ -144,7 +144,8 @@ class Partners:
         """The partner, and the digest of the token by which it was found. Tokens are compared by keyed digest, so nothing is
         learned from the time it takes (TR-06)."""
         readings = {self._vault.digest(reading.token): reading.is_raw for reading in reversed(presented)}
-        row = connection.execute(_BY_DIGEST, {"digests": list(readings)}).first()
+        decoded, raw, *_ = *readings, None, None
+        row = connection.execute(_BY_DIGEST, {"decoded": decoded, "raw": raw}).first()
         if row is None:
             return None, ""
         known = (row.token_in_digest, row.pending_in_digest, row.previous_in_digest)

@@ -308,7 +308,10 @@ def _sqlite(url: str, *, synchronous: str = "FULL") -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("immediate") else "BEGIN")
+        if connection.info.get("immediate"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:  # it waits for nobody, and SQLAlchemy's way to say it costs as much as a small look
+            cast(Any, connection.connection.dbapi_connection).execute("BEGIN")
 
     return engine
 

@@ -13,7 +13,8 @@ Page = tuple[Sequence[Any], int, bool]  # objects, total that match and this cal
 class Crud(Protocol):
     """py_ocpi's verbs. `version` and the parts of the address come as keywords; who calls is in `crud.caller`.
 
-    What `create` and `update` return may say with an attribute `created` which of the two it was (TK-03).
+    What `create` and `update` return may say with an attribute `created` which of the two it was (TK-03). The objects of a
+    `list` may bring their bytes as its `json_bytes`, in the caller's version and with commas between them.
     """
 
     async def get(self, module: Any, role: Any, id: Any, /, **options: Any) -> Any: ...
@@ -40,6 +41,9 @@ class CrudPlug:
 
     async def list(self, module: Any, role: Any, filters: dict[str, Any], **options: Any) -> Page:
         objects, self.total, self.is_last = await self._crud.list(module, role, filters, **unwrapped(options))
+        joined: bytes | None = getattr(objects, "json_bytes", None)
+        if joined is not None:  # the bytes of them all stand for them: to what leaves it is the same
+            return [joined] if joined else [], self.total, self.is_last
         return objects, self.total, self.is_last
 
     async def create(self, module: Any, role: Any, data: dict[str, Any], **options: Any) -> Any:
@@ -72,6 +76,8 @@ class AdapterPlug:
         self._version = version
 
     def location_adapter(self, data: Any, _version: Any = None) -> Rendered:
+        if isinstance(data, bytes):
+            return Rendered(data)
         return Rendered(self._adapter.location_adapter(data, self._version))
 
     def session_adapter(self, data: Any, _version: Any = None) -> Rendered:
