@@ -73,4 +73,8 @@ def close(connection: Connection, kind: str, subject: str, now: datetime) -> int
 def close_where(connection: Connection, kind: str, over: ColumnElement[bool], now: datetime) -> int:
     """As `close`, for all alerts of `kind` of which `over` (a condition on their row) is true."""
     open_ = (Alert.kind == kind, Alert.closed_at.is_(None), over)
-    return connection.execute(update(Alert).where(*open_).values(closed_at=now)).rowcount
+    ordered = select(Alert.id).where(*open_).order_by(Alert.subject, Alert.day).with_for_update()  # as they are raised
+    ids = list(connection.execute(ordered).scalars())
+    if not ids:
+        return 0
+    return connection.execute(update(Alert).where(Alert.id.in_(ids)).values(closed_at=now)).rowcount

@@ -95,12 +95,18 @@ class Batch:
         for _, model, key, value, changes in updates:
             rows.setdefault((model, key, value), {}).update(changes)
         alike: dict[tuple[type[Base], str, tuple[str, ...]], list[Values]] = {}
-        for (model, key, value), changes in rows.items():
+        for (model, key, value), changes in self._by_key(rows):
             columns = tuple(changes)
             changes[THE_KEY] = value
             alike.setdefault((model, key, columns), []).append(changes)
         for (model, key, columns), changed in alike.items():
             _update(model, key, columns).execute(self.connection, changed)
+
+    def _by_key(self, rows: dict[tuple[type[Base], str, Any], Values]) -> Iterable[tuple[Any, Values]]:
+        """In the order in which every worker locks them; SQLite has one writer."""
+        if self.connection.dialect.name == "sqlite":
+            return rows.items()
+        return sorted(rows.items(), key=lambda row: (row[0][0].__tablename__, row[0][1:]))
 
     def _flush_claims(self) -> set[int]:
         lost: set[int] = set()

@@ -9,12 +9,13 @@ from typing import Any, TypeVar, cast
 import structlog
 from sqlalchemy import Connection
 
-from csms import handled
+from csms import handled, lock_order
 from csms.after_boot import AfterBoot, LeftAlone
+from csms.alerts import Alarm
 from csms.authorization import TokenFinder, TokenOwner
 from csms.availability import AVAILABILITY
 from csms.batch import Batch
-from csms.bus import Send
+from csms.bus import ConnectionOpened, Send
 from csms.certificates import CertificateRequests
 from csms.consultation import Consultation
 from csms.database import Database, away
@@ -248,6 +249,7 @@ class Csms:
         news = self.stations.news()
 
         def work(connection: Connection) -> Sequence[Any]:
+            lock(connection, news, taken)
             write_news(connection, news, self._clock())
             return self._decide_once(connection, taken) if self._once else self._decide(connection, taken)
 
@@ -276,7 +278,12 @@ class Csms:
 
     def _store_news(self, news: Sequence[News]) -> None:
         if news:
-            self._database.transact(lambda connection: write_news(connection, news, self._clock()))
+
+            def work(connection: Connection) -> None:
+                lock(connection, news, ())
+                write_news(connection, news, self._clock())
+
+            self._database.transact(work)
             self.stations.forget(len(news))
 
     def _flush_seen(self) -> None:
@@ -350,6 +357,18 @@ class Csms:
             handlers[DiagnosticsStatusReported] = uploads.diagnostics
             handlers[LogStatusReported] = uploads.log
         return handlers
+
+
+# What changes no row of its station, nor of its EVSEs.
+OF_TRANSACTIONS = (IdTokenPresented, TransactionStarted, MeterSampled, TransactionEnded)
+
+
+def lock(connection: Connection, news: Sequence[News], taken: Sequence[Pending]) -> None:
+    """First of all in a batch (X09). Who came may be back for those who look, and touches sites before its statuses do."""
+    told = {pending.event.station_id for pending in taken if not isinstance(pending.event, OF_TRANSACTIONS)}
+    lock_order.stations(connection, told | {item.station_id for item in news if not isinstance(item, Alarm)})
+    if any(isinstance(item, ConnectionOpened) for item in news):
+        lock_order.sites_of(connection, told | {item.station_id for item in news if isinstance(item, ConnectionOpened)})
 
 
 def _refuse(waiting: Sequence[Pending]) -> None:

@@ -151,6 +151,7 @@ class Database:
     def __init__(self, url: str, *, message_log: Path | None = None) -> None:
         parsed = make_url(url)
         self.sqlite = parsed.get_backend_name() == "sqlite"
+        self.deadlocks = 0  # transactions that PostgreSQL gave up for another's sake, and that were done again
         self._lock = threading.Lock()
         self._log_lock = threading.Lock()
         if self.sqlite:
@@ -181,6 +182,7 @@ class Database:
             except OperationalError as error:
                 if not victim(error):
                     raise
+                self.deadlocks += 1
         with self.write() as connection:
             return work(connection)
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, insert, select, update
 
 from csms.bulk import insert_rows
 from csms.database import Database, away, insert_into, victim
@@ -348,10 +348,3 @@ def _recorded(
         recorded_at=recorded_at,
         data=data or {},
     )
-
-
-def behind(connection: Connection) -> dict[str, int]:
-    """By subscriber, how many facts it has not passed yet, at most: what rises and does not fall again is stuck."""
-    newest = connection.execute(select(func.max(JournalEntry.id))).scalar() or 0
-    cursors = connection.execute(select(JournalCursor.subscriber, JournalCursor.position))
-    return {subscriber: max(0, newest - position) for subscriber, position in cursors}

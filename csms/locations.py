@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, bindparam, case, select, union, update
 
+from csms import lock_order
 from csms.availability import AVAILABILITY, Availability
 from csms.batch import Batch
 from csms.clock import SKEW_LIMIT, skew_s
@@ -213,7 +214,8 @@ def touch_evses(connection: Connection, now: datetime, which: ColumnElement[bool
     )
     touched = connection.execute(query).all()
     if touched:
-        sites = sorted({row.location_row for row in touched})
+        sites = {row.location_row for row in touched}
+        lock_order.sites(connection, sites)
         connection.execute(
             update(Location).where(Location.id.in_(sites), Location.last_updated < now).values(last_updated=now)
         )

@@ -37,20 +37,21 @@ Rule = Callable[[Connection, datetime], Sequence[Fact]]
 
 def offline_stations(connection: Connection, now: datetime) -> Sequence[Fact]:
     """Stations that have been away long enough that partners see their EVSEs as unknown."""
-    gone = connection.execute(
-        update(Station)
+    gone = (
+        select(Station.station_id)
         .where(
             Station.connection_id.is_(None),
             Station.offline_since < now - OFFLINE_AFTER,
             Station.offline_told.is_(False),
             Station.admission == Admission.KNOWN.value,
         )
-        .values(offline_told=True)
-        .returning(Station.station_id)
-    ).scalars()
-    stations = list(gone)
+        .order_by(Station.station_id)  # as csms.lock_order has it
+        .with_for_update()
+    )
+    stations = list(connection.execute(gone).scalars())
     if not stations:
         return []
+    connection.execute(update(Station).where(Station.station_id.in_(stations)).values(offline_told=True))
     facts = [Fact(type=FactType.STATION_OFFLINE, subject=station, station_id=station) for station in stations]
     return [*facts, *touch_stations(connection, stations, now)]
 

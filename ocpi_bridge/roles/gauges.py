@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from crud.partner_reports import CLOSED, HALF_OPEN, OPEN, Report, reports
 from crud.partners import PartnerState
 from csms import reviews, skew
-from csms.journal import behind
+from csms.journal_lag import facts_behind, seconds_behind
 from ocpi_bridge.roles.ground import Clock, Ground
 
 CIRCUITS = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
@@ -26,7 +26,13 @@ PARTNER_GAUGES: dict[str, tuple[str, Callable[[Report], float]]] = {
 
 def measure(ground: Ground) -> None:
     gauges, told, clock = ground.metrics.gauges, ground.told, ground.clock
-    gauges("journal_behind", "Facts not passed yet", "subscriber", told(behind))
+    gauges("journal_behind", "Facts not passed yet, 10,000 at most", "subscriber", told(facts_behind))
+    gauges(
+        "journal_lag_seconds",
+        "Since when a subscriber's next fact waits",
+        "subscriber",
+        told(lambda connection: seconds_behind(connection, clock())),
+    )
     gauges("station_clock_skew_seconds", "A station's clock ahead of ours", "station_id", told(skew.measured))
     gauges("stations_by_clock_skew", "Stations off by up to", "skew", told(skew.spread))
     gauges("clock_skew_share", "Share of measured clocks off by more than", "limit", told(skew.share_over_limit))

@@ -35,6 +35,12 @@ class Ground:
         self.wake = wake or Wake()  # the journal grew
         self.due = due or Wake()  # a partner must hear of something
         self.database = Database(settings.database_url, message_log=settings.message_log)
+        self.metrics.counts(
+            "database_deadlocks",
+            "Transactions that were done again because PostgreSQL gave them up for another's sake",
+            "database",
+            lambda: {"main": self.database.deadlocks},
+        )
         self.supervisor = Supervisor(restarted=lambda task: self.metrics.restarts.labels(task).inc())
 
     async def migrate(self) -> None:

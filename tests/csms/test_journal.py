@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from csms.database import Database
 from csms.events import SCHEMA_VERSION
-from csms.journal import Fact, FactType, Recorded, Subscriber, Wake, append, behind
+from csms.journal import Fact, FactType, Recorded, Subscriber, Wake, append
+from csms.journal_lag import facts_behind, seconds_behind
 from csms.models import DeadLetter, JournalEntry, Station
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -104,7 +105,74 @@ def test_each_subscriber_reads_at_its_own_pace(database: Database) -> None:
     drain(reader(database, slow, name="slow"))
     assert (quick.subjects, slow.subjects) == ([*"ab"], [*"abc"])
     with database.read() as connection:
-        assert behind(connection) == {"quick": 1, "slow": 0}
+        assert facts_behind(connection) == {"quick": 1, "slow": 0}
+
+
+def test_how_long_the_next_fact_of_a_reader_waits_is_told(database: Database) -> None:  # P08
+    tell(database, "a")
+    drain(reader(database, Seen(), name="quick"))
+    drain(reader(database, Seen(), name="slow"))
+    with database.write() as connection:
+        append(connection, [fact("b")], now=NOW + timedelta(seconds=10))
+        append(connection, [fact("c")], now=NOW + timedelta(seconds=50))
+    drain(reader(database, Seen(), name="quick"))
+    with database.read() as connection:
+        assert facts_behind(connection) == {"quick": 0, "slow": 2}
+        assert seconds_behind(connection, NOW + timedelta(seconds=60)) == {"quick": 0.0, "slow": 50.0}
+        assert seconds_behind(connection, NOW) == {"quick": 0.0, "slow": 0.0}  # a clock that was set back
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+def test_a_transaction_left_open_is_seen_in_the_lag_of_all(database: Database) -> None:  # P08
+    """The lower id commits last: by ids alone nobody would be behind."""
+    seen = Seen()
+    subscriber = reader(database, seen)
+    tell(database, "passed")
+    drain(subscriber)
+    with database.engine.connect() as slow, slow.begin():
+        append(slow, [fact("first, committed last")], now=NOW)
+        tell(database, "second, committed first")
+        drain(subscriber)
+        with database.read() as connection:
+            assert facts_behind(connection) == {"reader": 1}
+            assert seconds_behind(connection, NOW + timedelta(minutes=5)) == {"reader": 300.0}
+    drain(subscriber)
+    assert seen.subjects == ["passed", "first, committed last", "second, committed first"]
+    with database.read() as connection:
+        assert facts_behind(connection) == {"reader": 0}
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+def test_commits_in_any_order_are_each_read_once(database: Database) -> None:
+    """Eight writers, each of whose transactions stays open for a while that has nothing to do with its ids."""
+    seen = Seen()
+    subscriber = reader(database, seen, batch=7)
+
+    def write(number: int) -> None:
+        with database.write() as connection:
+            append(connection, [fact(f"{number}-1")], now=NOW)
+            connection.execute(text("SELECT pg_sleep(:s)"), {"s": (number * 7 % 8) / 100})
+            append(connection, [fact(f"{number}-2")], now=NOW)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(40)]
+    for portion in (threads[n : n + 8] for n in range(0, 40, 8)):
+        for thread in portion:
+            thread.start()
+        drain(subscriber)
+    for thread in threads:
+        thread.join(30)
+    drain(subscriber)
+    assert sorted(seen.subjects) == sorted(f"{number}-{part}" for number in range(40) for part in (1, 2))
+    for number in range(40):
+        assert seen.subjects.index(f"{number}-1") + 1 == seen.subjects.index(f"{number}-2")
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+def test_a_forgotten_transaction_is_ended_by_the_server(database: Database) -> None:
+    """What would stall every reader: our connections say how long they may be idle in a transaction."""
+    with database.read() as connection:
+        limit = connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one()
+    assert limit == "1min"
 
 
 def test_a_subscriber_of_some_types_passes_the_others_by(database: Database) -> None:
@@ -240,7 +308,7 @@ def test_what_a_subscriber_does_not_read_is_passed_at_once(database: Database) -
     subscriber = reader(database, seen, types=[FactType.TRANSACTION_ENDED], batch=10)
     assert subscriber.catch_up() == 0
     with database.read() as connection:
-        assert behind(connection) == {"reader": 0}
+        assert facts_behind(connection) == {"reader": 0}
 
 
 async def test_a_running_subscriber_polls_for_what_others_wrote(database: Database) -> None:

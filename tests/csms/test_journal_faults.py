@@ -9,7 +9,8 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import OperationalError
 
 from csms.database import Database
-from csms.journal import Fact, FactType, Recorded, Subscriber, Wake, append, behind
+from csms.journal import Fact, FactType, Recorded, Subscriber, Wake, append
+from csms.journal_lag import facts_behind
 from csms.models import DeadLetter
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -60,4 +61,4 @@ def test_a_bad_fact_at_the_end_of_a_batch_costs_one_look(database: Database) -> 
     assert subscriber.catch_up() == 1
     assert (read, buried(database)) == ([*(str(n) for n in range(9)), "last"], ["ValueError: bad"])
     with database.read() as connection:
-        assert behind(connection) == {"billing": 0}
+        assert facts_behind(connection) == {"billing": 0}

@@ -146,6 +146,7 @@ async def test_fifty_stations_tell_the_status_of_four_connectors_at_once(databas
         evses = workers[0].rows(Evse)
         assert len(evses) == 200
         assert {row.status for row in evses} <= {"charging", "faulted"}
+        assert database.deadlocks == 0
 
 
 async def test_two_processes_on_one_database_agree(database: Database, database_url: str) -> None:  # D06, E03

@@ -50,6 +50,8 @@ async def test_the_metrics_name_chargers_restarts_and_readers_that_are_behind(  
     assert "roambridge_connections 0.0" in lines
     assert 'roambridge_task_restarts_total{task="watch"} 1.0' in lines
     assert "# TYPE roambridge_journal_behind gauge" in lines
+    assert "# TYPE roambridge_journal_lag_seconds gauge" in lines
+    assert 'roambridge_database_deadlocks_total{database="main"} 0.0' in lines
     assert "# TYPE roambridge_station_clock_skew_seconds gauge" in lines  # F01
     assert 'roambridge_stations_by_clock_skew{skew="unknown"} 0.0' in lines
     assert 'roambridge_waiting_for_a_person{what="bill older"} 0.0' in lines  # E12
