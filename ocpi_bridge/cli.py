@@ -26,6 +26,9 @@ COMMANDS = {
     "serve": Command(
         "Run everything in one process: chargers, partners, bills.", "ocpi_bridge.commands.service", name="serve"
     ),
+    "gateway": Command("Hold chargers' connections, at scale.", "ocpi_bridge.commands.service", name="gateway"),
+    "worker": Command("The core and what follows from it, at scale.", "ocpi_bridge.commands.service", name="worker"),
+    "api": Command("OCPI and the operator API, at scale.", "ocpi_bridge.commands.service", name="api"),
     "migrate": Command("Bring the database to the newest schema.", "ocpi_bridge.commands.service", name="migrate"),
     "import": Command("Take in sites, stations, tariffs and own cards.", "ocpi_bridge.commands.service", name="import"),
     "station": Command("Stations: adopt, rebind, passwords, commands.", "ocpi_bridge.commands.station"),

@@ -24,6 +24,33 @@ def serve() -> None:
     _run("serve", "Service", settings, ignored=settings.not_acted_on)
 
 
+@app.command()
+def gateway() -> None:
+    """Hold the chargers' connections, and nothing else: workers answer through Redis. Restart it rarely."""
+    _run("gateway", "GatewayRole", _of_a_role(load()))
+
+
+@app.command()
+def worker() -> None:
+    """The core, bills, and what partners are told. Several may run; restart one whenever you like."""
+    settings = _of_a_role(load())
+    settings.needed_secret_key()
+    _run("worker", "Worker", settings)
+
+
+@app.command()
+def api() -> None:
+    """OCPI, the operator API, and files to and from chargers, over HTTP. Several may run."""
+    settings = _of_a_role(load())
+    settings.needed_secret_key()
+    _run("api", "Api", settings)
+
+
+def _of_a_role(settings: Settings) -> Settings:
+    settings.needed_for_roles()
+    return settings
+
+
 def _run(module: str, role: str, settings: Settings, *, ignored: Sequence[str] = ()) -> None:
     gc.disable()  # what is loaded stays: to look through it while it loads is a fifth of the work of starting
     from csms.schema import SchemaError

@@ -56,6 +56,17 @@ def test_wrong_usage_is_2(cli: Cli) -> None:
         assert cli(*wrong).exit_code == 2, wrong
 
 
+@pytest.mark.parametrize("role", ["gateway", "worker", "api"])
+def test_a_role_says_what_it_misses(cli: Cli, environment: Callable[..., None], tmp_path: Path, role: str) -> None:
+    environment(DATABASE_URL=f"sqlite:///{tmp_path / 'roles.db'}")
+    refused = cli(role)
+    assert refused.exit_code == 1
+    assert [line.split(": ")[1].split()[0] for line in refused.stderr.splitlines()] == [
+        "ROAMBRIDGE_DATABASE_URL",
+        "ROAMBRIDGE_REDIS_URL",
+    ]
+
+
 def test_a_setting_that_cannot_be_used_is_one_line(cli: Cli, environment: Callable[..., None]) -> None:
     environment(PARTY_ID="?")
     assert refusal(cli("station", "list")).startswith("ROAMBRIDGE_PARTY_ID: ")

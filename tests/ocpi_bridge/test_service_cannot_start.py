@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from ocpi_bridge.roles.api import Api
+from ocpi_bridge.roles.gateway import GatewayRole
 from ocpi_bridge.roles.serve import Service
+from ocpi_bridge.roles.worker import Worker
 from ocpi_bridge.settings import Settings, SettingsError, load
 
-LIMIT_S = 20
+LIMIT_S = 60
 
 
 @pytest.fixture
@@ -83,3 +86,17 @@ def test_roles_name_what_they_need(settings: Callable[..., Settings]) -> None:
     ]
     shared = settings(DATABASE_URL="postgresql://user@host/name", REDIS_URL="redis://127.0.0.1:6379/0")
     assert shared.needed_for_roles() == "redis://127.0.0.1:6379/0"
+
+
+@pytest.mark.parametrize("role", [GatewayRole, Worker, Api])
+async def test_a_redis_that_is_away_is_named_and_nothing_left_running(
+    settings: Callable[..., Settings], postgres_url: str, role: Any
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    before = asyncio.all_tasks()
+    away = settings(DATABASE_URL=postgres_url, REDIS_URL=f"redis://127.0.0.1:{port}/0")
+    async with asyncio.timeout(LIMIT_S):
+        with pytest.raises(SettingsError, match="ROAMBRIDGE_REDIS_URL: "):
+            await role(away).start()
+    assert asyncio.all_tasks() == before

@@ -1,4 +1,4 @@
-"""The three programs of a path: the service, a partner's platform, and the database between them and the crash."""
+"""The programs of a path: the service, whole or in its roles, a partner's platform, and what lies between them."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.csms.bus.redis_server import RedisServer, binary
 from tests.paths.partner import Emsp
+from tests.paths.roles import Deployment
 from tests.paths.service import Service
 
 
@@ -31,6 +33,29 @@ async def service(tmp_path: Path, empty_url: str) -> AsyncIterator[Service]:
     """Running, with a site; on each of the two databases, which it has migrated itself."""
     async with _running(tmp_path, empty_url) as service:
         yield service
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """One of the test's own, which keeps what it confirmed."""
+    server = RedisServer(binary())
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+async def deployment(tmp_path: Path, postgres_url: str, redis_server: RedisServer) -> AsyncIterator[Deployment]:
+    """Nothing of it runs yet."""
+    deployment = Deployment(tmp_path, postgres_url, redis_server.url)
+    try:
+        yield deployment
+    finally:
+        code = deployment.stop()
+        print(deployment.told())
+    assert code == 0
 
 
 @asynccontextmanager
