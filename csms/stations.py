@@ -1,5 +1,6 @@
 """Stations: what each said it is, which box its identity belongs to, and what an operator decides of it."""
 
+import random
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -29,7 +30,7 @@ from csms.strangers import STRANGERS_AT_MOST, waiting
 
 log = structlog.get_logger(__name__)
 
-STRANGER_RETRY_S = 60
+STRANGER_RETRY_S = (60, 90)  # each at its own, or those that were told together come back together (X07)
 VENDOR_DEFAULT_IDENTITY = re.compile(r"(CP|EVSE|CHARGER|TEST|CHARGEPOINT)?[-_]?0*1?", re.IGNORECASE)  # CP001, 0000, ...
 
 
@@ -119,12 +120,12 @@ class Boots:
         """C01, T1, B12: answered with our time; the box is bound to its identity at its first accepted Boot."""
         station = self._stations.get(event.station_id) or self._stranger(event)
         if station is None:
-            return _answer(RegistrationStatus.REJECTED, event, STRANGER_RETRY_S, close=True)
+            return _answer(RegistrationStatus.REJECTED, event, retry_s(), close=True)
         offered = fingerprint(event)
         binding = bind(station["fingerprint"], offered)
         status, close = admit(station["admission"], station["binding"], binding)
         self._record(event, station, status, binding, offered)
-        interval = station["heartbeat_interval_s"] if status is RegistrationStatus.ACCEPTED else STRANGER_RETRY_S
+        interval = station["heartbeat_interval_s"] if status is RegistrationStatus.ACCEPTED else retry_s()
         return _answer(status, event, interval, close=close)
 
     def _record(
@@ -181,6 +182,11 @@ class Boots:
         self._batch.alarm(Alarm(kind="station_waiting", subject=event.station_id, station_id=event.station_id))
         self._stations[event.station_id] = station
         return station
+
+
+def retry_s() -> int:
+    """When a station that is not accepted may send its next Boot."""
+    return random.randint(*STRANGER_RETRY_S)  # noqa: S311 - spreads load
 
 
 def _answer(status: RegistrationStatus, event: StationBooted, interval_s: int, *, close: bool) -> BootReply:

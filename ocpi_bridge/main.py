@@ -1,7 +1,6 @@
 """One role of the service runs as this process: told how to log, with room for every charger, until it is asked to leave."""
 
 import asyncio
-import gc
 import logging
 import resource
 import signal
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 import structlog
 import uvloop
 
+from ocpi_bridge.collector import spare_the_collector
 from ocpi_bridge.settings import Settings, advice
 
 log = structlog.get_logger(__name__)
@@ -76,13 +76,6 @@ def configure_logging(level: int = logging.INFO) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-
-
-def spare_the_collector() -> None:
-    """What lives as long as the process is never looked at again, and what a message makes dies without being looked for."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def allow_many_files() -> None:

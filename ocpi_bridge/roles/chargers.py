@@ -10,6 +10,7 @@ from csms.gateway.link import POLICY_VIOLATION
 from csms.gateway.message_log import MessageLogWriter
 from csms.gateway.quirks.catalogue import Quirks
 from csms.gateway.server import Gateway, GatewaySettings
+from ocpi_bridge.collector import Waves
 from ocpi_bridge.roles.ground import Ground, Tasks
 from ocpi_bridge.settings import Settings
 
@@ -59,6 +60,7 @@ class Chargers:
             "message_log": self._message_log.run,
             "authorities": self._follow_authorities,
             "refusals": self._follow_refusals,
+            "waves": Waves(lambda: len(self._connections.connected())).run,
         }
 
     async def trust_ours(self) -> None:
