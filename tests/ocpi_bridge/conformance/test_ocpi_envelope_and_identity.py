@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import time
 from typing import Any
 
 import httpx
@@ -174,7 +173,7 @@ def test_documentation_open(anonymous: httpx.Client, partner: httpx.Client) -> N
 def test_body_read_before_authentication(anonymous: httpx.Client, served: Any, world: Any) -> None:
     """A stranger's 50 MB are refused while most of them are still unsent; a partner's are cut at the cap."""
 
-    async def answered(headers: dict[str, str], length: str | None) -> tuple[int, int]:
+    async def answered(headers: dict[str, str], length: str | None) -> int:
         address = httpx.URL(served[1])
         reader, writer = await asyncio.open_connection(address.host, address.port)
         framing = f"Content-Length: {length}" if length else "Transfer-Encoding: chunked"
@@ -188,17 +187,16 @@ def test_body_read_before_authentication(anonymous: httpx.Client, served: Any, w
             sent += len(chunk)
             await writer.drain()
             await asyncio.sleep(0)
-        status = int((await asyncio.wait_for(answer, 10)).split()[1])
+        assert sent < 50_000_000
+        status = int((await asyncio.wait_for(answer, 30)).split()[1])
         writer.transport.abort()
-        return status, sent
+        return status
 
     known = {"Authorization": "Token " + basic("token-c")}
-    began = time.monotonic()
-    assert asyncio.run(answered({}, "50000000"))[0] == 401
-    assert asyncio.run(answered({}, None))[0] == 401
-    assert asyncio.run(answered(known, "50000000"))[0] == 413
-    assert asyncio.run(answered(known, None))[0] == 413
-    assert time.monotonic() - began < 5
+    assert asyncio.run(answered({}, "50000000")) == 401
+    assert asyncio.run(answered({}, None)) == 401
+    assert asyncio.run(answered(known, "50000000")) == 413
+    assert asyncio.run(answered(known, None)) == 413
     assert world.crud.calls == []
 
 
