@@ -21,6 +21,7 @@ from csms.schema import migrate
 MEMORY = Path("/dev/shm")
 ROOM = 2 << 30
 START_LIMIT_S = 60
+LONGEST_NAME = 120
 INITDB = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
 # Nothing survives the session, so nothing is made durable. No autovacuum: its snapshots would hold back journal cursors.
 CLUSTER_SETTINGS = {
@@ -42,6 +43,13 @@ if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: what we start would ignore Ctrl-C too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A test's name is the same wherever it is collected, and can be read: what else a value is made of (bytes of a
+    compression or of a key, a text with a time in it) is not in it. None: as pytest names it."""
+    told = isinstance(val, str) and len(val) <= LONGEST_NAME and val.isascii() and val.isprintable() and "\\" not in val
+    return argname if isinstance(val, bytes | str) and not told else None
 
 
 # ---- what tests ask for ---------------------------------------------------------------------------------------------

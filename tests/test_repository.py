@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,19 @@ def test_a_hard_reset_is_made_in_one_place() -> None:  # R05, T12
 
     persons = ("ocpi_bridge/commands/station.py", "ocpi_bridge/console/", "ocpi_bridge/api/")
     assert where(called, r"^hard$", *PACKAGES, allowed=persons) == []
+
+
+# ---- the tests themselves ---------------------------------------------------------------------------------------------
+
+
+def test_no_name_of_a_test_holds_what_may_differ_elsewhere(request: pytest.FixtureRequest) -> None:
+    """Workers that collected differently run nothing at all: no bytes, no address of an object, no day of today."""
+    told = [item.nodeid.partition("[")[2] for item in request.session.items]
+    today = datetime.now(UTC).date()
+    days = [(today + timedelta(days=day)).isoformat() for day in (-1, 0, 1)]
+    odd = [name for name in told if not (name.isascii() and name.isprintable()) or "\\" in name or len(name) > 400]
+    assert odd == []
+    assert [name for name in told if re.search(r" at 0x[0-9a-f]{6}", name) or any(day in name for day in days)] == []
 
 
 # ---- packages ---------------------------------------------------------------------------------------------------------

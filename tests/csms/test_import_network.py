@@ -414,9 +414,7 @@ MISTAKES: list[tuple[tuple[str | int, ...], Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "problem"), MISTAKES, ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize(("path", "value", "problem"), MISTAKES)
 def test_a_mistake_is_named_by_its_place(
     document: dict[str, Any], path: tuple[str | int, ...], value: Any, problem: str
 ) -> None:  # LO-22 to LO-24, LO-27, LO-46, LO-71, LO-72, TY-14
