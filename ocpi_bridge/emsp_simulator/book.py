@@ -235,7 +235,7 @@ class Book:
         """Wakes those who wait; called after every request was answered or given up."""
         self._changed.set()
 
-    async def wait_for(self, predicate: Callable[[], T], timeout_s: float = 5.0) -> T:
+    async def wait_for(self, predicate: Callable[[], T], timeout_s: float = 30.0) -> T:
         """The first true value of `predicate`, asked after every request. Raises TimeoutError with the last requests."""
         try:
             async with asyncio.timeout(timeout_s):

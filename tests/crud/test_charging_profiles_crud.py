@@ -81,7 +81,7 @@ class Desk:
         return told["result"]
 
     async def sent(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while any(row.outcome is None for row in self.rows(RemoteRequest)):
                 await self.settled.news(poll_s=5, gather_s=0)
         return self.charger.got

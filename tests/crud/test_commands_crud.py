@@ -77,7 +77,7 @@ class Desk:
 
     async def sent(self):
         """The commands that reached a station, after each has its outcome."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not all(request.outcome for request in self.requests):
                 await self.settled.news(poll_s=10, gather_s=0)
         return [command for command, _ in self.stations.got]

@@ -134,5 +134,5 @@ class Charger:
         await self.socket.send(orjson.dumps([3, id_, payload]).decode())
 
     async def _receive(self) -> Any:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return orjson.loads(await self.socket.recv())

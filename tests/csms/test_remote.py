@@ -37,7 +37,7 @@ def request(story: Story) -> Any:
 
 
 async def settled(story: Story, *states: str) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while request(story).state not in states:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     return request(story)
@@ -163,7 +163,7 @@ async def test_a_charger_that_starts_before_it_answers_is_not_a_no_show(database
         await story.start()
         assert request(story).state == "started"
         answered.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while request(story).outcome is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         assert request(story).state == "started"
@@ -254,7 +254,7 @@ async def test_what_another_process_queued_is_sent_once(database: Database) -> N
             broken = enqueue(connection, stop, requested_by="cli:eve", now=NOON, timeout_s=30)
             connection.execute(update(RemoteRequest).values(command={"type": "of_a_newer_version"}))
             id_ = enqueue(connection, stop, requested_by="cli:eve", now=NOON, timeout_s=30)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while {row.state for row in story.rows(RemoteRequest)} & {"queued", "sent"}:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         assert story.sent == [stop]

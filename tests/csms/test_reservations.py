@@ -334,7 +334,7 @@ async def test_a_remote_start_of_the_same_card_uses_it_too(database: Database) -
         assert reservation(story).tag == tag
         command = StartRemotely(station_id="CP1", evse=1, id_token=tag)
         await story.csms.remote.request(command, requested_by="partner:7", token_id=1, authorization_reference="AUTH-2")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             started = (RemoteRequest.state == "accepted", RemoteRequest.kind == "start_remotely")
             while not story.rows(RemoteRequest, *started):  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
@@ -401,7 +401,7 @@ async def test_a_real_charger_keeps_an_evse_and_the_driver_uses_it(
             assert (await settled(story, other, "refused")).detail == "occupied"
             again = reserve(story, owner_id=7, reference="R-1", expires_at=LATER + timedelta(minutes=5))
             assert again == number
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while reservation(story, number).expires_at == LATER:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             assert list(charger.kept) == [number]
@@ -423,7 +423,7 @@ async def test_a_real_charger_keeps_an_evse_and_the_driver_uses_it(
 
 
 async def settled(story: Story, number: int, state: str) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while reservation(story, number).state != state:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     return reservation(story, number)

@@ -42,7 +42,7 @@ def station(story: Story, station_id: str = "CP1") -> Station:
 
 async def written(story: Story) -> None:
     """Until the core has written who came and went."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while story.csms.stations.news():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 

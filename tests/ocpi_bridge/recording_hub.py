@@ -69,7 +69,7 @@ class RecordingHub:
         self.configuration: list[tuple[str, Mapping[str, str]]] = []  # requests of modules that are not routed
         self._callbacks: dict[str, tuple[str, Party]] = {}  # what an eMSP wanted called, and by which client of ours
         self._changed = asyncio.Event()
-        self._http = httpx.AsyncClient(trust_env=False, timeout=10.0)
+        self._http = httpx.AsyncClient(trust_env=False, timeout=30.0)
 
     # ---- its clients ------------------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class RecordingHub:
     def through(self, module: str, method: str = "") -> list[Passed]:
         return [each for each in self.passed if each.module == module and method in ("", each.method)]
 
-    async def until(self, predicate: Any, timeout_s: float = 10.0) -> Any:
+    async def until(self, predicate: Any, timeout_s: float = 30.0) -> Any:
         async with asyncio.timeout(timeout_s):
             while not (found := predicate()):
                 self._changed.clear()

@@ -256,7 +256,7 @@ async def running(coroutine: Any) -> AsyncIterator[asyncio.Task[None]]:
             raise RuntimeError("it broke while the test ran") from result
 
 
-async def until(predicate: Callable[[], T], timeout_s: float = 8.0) -> T:
+async def until(predicate: Callable[[], T], timeout_s: float = 30.0) -> T:
     """The first true value of `predicate`; for what only the database knows."""
     async with asyncio.timeout(timeout_s):
         while not (value := predicate()):  # noqa: ASYNC110 (a commit sets no event)

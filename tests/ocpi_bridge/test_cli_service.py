@@ -19,7 +19,7 @@ from ocpi_bridge.settings import load
 
 Cli = Callable[..., Any]
 PASSWORD = "a-charger-key-of-the-tests"
-LIMIT_S = 20
+LIMIT_S = 30
 
 ANSWERS = {
     "GetConfiguration": {

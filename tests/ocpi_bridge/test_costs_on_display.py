@@ -18,7 +18,7 @@ from tests.csms.core_story import Story
 
 Cli = Callable[..., Any]
 PASSWORD = "a-charger-key-of-the-tests"
-LIMIT_S = 20
+LIMIT_S = 30
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ async def asked(*arguments: str) -> Result:
 
 
 async def get(url: str, token: str = "tok") -> int:
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
         return (await http.get(url, headers={"Authorization": f"Token {token}"})).status_code
 
 

@@ -139,7 +139,7 @@ class Wire:
 
 @asynccontextmanager
 async def partner(**options: Any) -> AsyncIterator[tuple[EmspSimulator, Wire]]:
-    async with EmspSimulator(**options) as emsp, httpx.AsyncClient(trust_env=False, timeout=5) as http:
+    async with EmspSimulator(**options) as emsp, httpx.AsyncClient(trust_env=False, timeout=30) as http:
         emsp.trust("tok", ("BE", "BEC"))
         yield emsp, Wire(emsp, http)
 
@@ -529,7 +529,7 @@ async def test_leaving_ends_a_hanging_request_at_once() -> None:
     async with partner(watch=lambda *_: arrived.set()) as (emsp, cpo):
         emsp.fault("versions", Fault.HANG)
         hanging = asyncio.create_task(cpo.send("GET", "versions"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await arrived.wait()
             await emsp.__aexit__()
         answers = await asyncio.gather(hanging, return_exceptions=True)

@@ -14,7 +14,7 @@ from ocpi_bridge.roles import partnership
 from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 
-LIMIT_S = 20
+LIMIT_S = 30
 
 NETWORK: dict[str, Any] = {
     "parties": [{"country_code": "NL", "party_id": "SUB"}],

@@ -16,7 +16,7 @@ from csms.commands import Outcome, UnlockConnector
 from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 
-LIMIT_S = 20
+LIMIT_S = 30
 UNLOCK = UnlockConnector(station_id="CP1", evse=1)
 
 

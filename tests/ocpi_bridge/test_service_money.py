@@ -10,7 +10,7 @@ from csms.database import Database
 from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 
-LIMIT_S = 20
+LIMIT_S = 30
 
 
 async def test_the_setting_is_what_everybody_rounds_by(

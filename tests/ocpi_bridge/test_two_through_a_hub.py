@@ -33,7 +33,7 @@ A = ("DE", "TNM")  # the eMSP behind the hub
 CARD = "04AAAA01"
 OWN_CARDS = {ONE: "OWN-CARD-ONE", TWO: "OWN-CARD-TWO"}
 EVER = "2020-01-01T00:00:00Z"
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 
 pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)  # of database_url
 

@@ -11,7 +11,7 @@ from ocpp.routing import on
 from ocpp.v16 import ChargePoint, call, call_result
 from websockets.asyncio.client import connect
 
-PATIENCE_S = 15  # a charger's own is 30 to 60
+PATIENCE_S = 30  # a charger's own is 30 to 60
 
 
 class Lost(Exception):

@@ -19,7 +19,7 @@ from tests.csms.core_story import Story
 from tests.paths.charger import charging_point
 from tests.paths.middlebox import Middlebox, middlebox
 
-LIMIT_S = 15
+LIMIT_S = 30
 
 
 class Field:

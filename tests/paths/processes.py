@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-END_LIMIT_S = 20.0
+END_LIMIT_S = 30.0
 PR_SET_PDEATHSIG = 1
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from csms.database import Database
 from csms.models import Connection, RemoteRequest, Station
 
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 
 
 class Records:

@@ -27,7 +27,7 @@ from tests.paths.field import Field, field
 
 STORIES = int(os.environ.get("ROAMBRIDGE_TEST_FUZZ", "40"))
 KEPT = Path(__file__).parents[1] / "vectors" / "fuzz_frames.jsonl"
-LIMIT_S = 20
+LIMIT_S = 30
 CARD = "04A1B2C3D4"
 WILD = "WILD"  # says anything; whatever it charges is its own affair
 SOUND = "CP1"  # charges as it should, and says nonsense beside

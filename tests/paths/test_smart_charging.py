@@ -12,7 +12,7 @@ from tests.paths.charger import SmartCharger, charging_point, wire_time
 from tests.paths.records import records_of
 from tests.paths.service import PASSWORD, Service
 
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 OFFERED = ("REMOTE_START_STOP_CAPABLE", "UNLOCK_CAPABLE", "RESERVABLE", "CHARGING_PROFILE_CAPABLE")
 OFFERED += ("CHARGING_PREFERENCES_CAPABLE",)
 GREEN = """tariffs:

@@ -26,7 +26,7 @@ async def test_a_card_without_credit_is_refused_with_its_reason_and_no_frame(
             await service.command("station", "command", "GENT-4", "remote-start", EMPTY, "1")
         said = await service.command("station", "command", "GENT-4", "remote-start", GOOD, "1")
         assert "accepted" in said
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             told = await charger.asked_for("RemoteStartTransaction")
         assert told["id_tag"] == GOOD  # the first that came: the other was never sent
         started = await charger.begin(GOOD, at=datetime.now(UTC))

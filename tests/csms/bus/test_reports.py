@@ -12,7 +12,7 @@ async def test_a_boot_at_a_gateway_is_answered_by_a_worker(roles: Roles) -> None
     worker = await roles.worker()
     worker.story.site("CP1")
     gateway = await roles.gateway()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         reply = await gateway.bus.report(boot("CP1"))
     assert reply.status is RegistrationStatus.ACCEPTED
     assert reply.current_time == worker.story.now

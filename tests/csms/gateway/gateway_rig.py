@@ -132,7 +132,7 @@ async def gateway_running(
     try:
         yield rig
     finally:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await rig.gateway.stop()
 
 
@@ -141,7 +141,7 @@ async def send(charger: ClientConnection, frame: Any) -> None:
 
 
 async def receive(charger: ClientConnection) -> Any:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return orjson.loads(await charger.recv())
 
 
@@ -153,6 +153,6 @@ async def ask(charger: ClientConnection, frame: Any) -> Any:
 
 async def until(condition: Callable[[], Any]) -> None:
     """Waits for what another task is about to do."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)

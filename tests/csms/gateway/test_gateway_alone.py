@@ -70,7 +70,7 @@ async def lonely(*, report_timeout_s: float = 25, crowded: Any = lambda: False) 
     try:
         yield rig, workers
     finally:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await rig.gateway.stop()
             await alone.stop()
 

@@ -41,7 +41,7 @@ class DeafCharger:
 
     async def hear(self) -> tuple[int, bytes]:
         """The next frame's opcode and payload, ping and close included."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             first, length = await self.reader.readexactly(2)
             if length == 126:
                 (length,) = struct.unpack("!H", await self.reader.readexactly(2))
@@ -55,7 +55,7 @@ class DeafCharger:
 
     async def sent_away(self) -> None:
         """Returns when the other end has dropped the connection."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with contextlib.suppress(ConnectionResetError):
                 while await self.reader.read(1000):
                     pass
@@ -175,7 +175,7 @@ async def test_commands_go_to_the_newest_socket_and_those_at_the_older_fail_at_o
             await heartbeat(newer)
             answer = await asyncio.wait_for(waiting, 5)
             assert answer.outcome is Outcome.FAILED
-            sent = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=5))
+            sent = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=30))
             _, message_id, action, _ = await receive(newer)
             assert action == "UnlockConnector"
             await send(newer, [3, message_id, {"status": "Unlocked"}])
@@ -188,7 +188,7 @@ async def test_a_probe_gives_the_station_back_to_the_socket_it_found(rig: Rig) -
         async with rig.charger(), rig.charger():
             pass
         await until(lambda: len(rig.gateway._links) == 1)
-        sent = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=5))
+        sent = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=30))
         _, message_id, _, _ = await receive(charger)
         await send(charger, [3, message_id, {"status": "Unlocked"}])
         assert (await sent).outcome is Outcome.ACCEPTED
@@ -198,8 +198,8 @@ async def test_a_probe_gives_the_station_back_to_the_socket_it_found(rig: Rig) -
 
 
 async def test_a_station_that_is_not_connected_is_offline_at_once(rig: Rig) -> None:  # X08
-    assert await rig.connections.send(UNLOCK, timeout_s=5) == Answer(outcome=Outcome.OFFLINE, detail="not connected")
-    configuration = await rig.connections.send(commands.GetConfiguration(station_id="CP1"), timeout_s=5)
+    assert await rig.connections.send(UNLOCK, timeout_s=30) == Answer(outcome=Outcome.OFFLINE, detail="not connected")
+    configuration = await rig.connections.send(commands.GetConfiguration(station_id="CP1"), timeout_s=30)
     assert isinstance(configuration, ConfigurationAnswer)
 
 
@@ -209,7 +209,7 @@ async def test_one_call_at_a_time_first_in_first_out(rig: Rig) -> None:  # X08
         kinds = list(TRIGGER)
         sent = [
             asyncio.create_task(
-                rig.connections.send(commands.TriggerMessage(station_id="CP1", kind=kind), timeout_s=10)
+                rig.connections.send(commands.TriggerMessage(station_id="CP1", kind=kind), timeout_s=30)
             )
             for kind in kinds
         ]
@@ -233,7 +233,7 @@ async def test_one_call_at_a_time_first_in_first_out(rig: Rig) -> None:  # X08
 async def test_the_deadline_covers_the_wait_for_the_turn(rig: Rig) -> None:  # X08
     async with rig.charger() as charger:
         await heartbeat(charger)
-        first = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=0.6))
+        first = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=1.5))
         await receive(charger)
         second = await rig.connections.send(commands.ResetStation(station_id="CP1"), timeout_s=0.05)
         assert second == Answer(outcome=Outcome.TIMEOUT, detail="not sent: an earlier call was unanswered")
@@ -246,7 +246,7 @@ async def test_the_deadline_covers_the_wait_for_the_turn(rig: Rig) -> None:  # X
 
 
 async def test_an_unanswered_call_holds_the_next_no_longer_than_its_own_deadline() -> None:  # X08
-    async with gateway_running(call_timeout_s=0.05) as rig, rig.charger() as charger:
+    async with gateway_running(call_timeout_s=1.0) as rig, rig.charger() as charger:
         await heartbeat(charger)
         first = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=30))
         _, late, _, _ = await receive(charger)
@@ -275,11 +275,11 @@ async def test_a_lost_charger_fails_what_was_sent_and_what_waited(rig: Rig) -> N
 async def test_a_callerror_and_an_unreadable_answer_are_failures(rig: Rig) -> None:
     async with rig.charger() as charger:
         await heartbeat(charger)
-        sent = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=5))
+        sent = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=30))
         _, message_id, _, _ = await receive(charger)
         await send(charger, [4, message_id, "InternalError", "motor", {}])
         assert await sent == Answer(outcome=Outcome.FAILED, detail="InternalError motor")
-        sent = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=5))
+        sent = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=30))
         _, message_id, _, _ = await receive(charger)
         await send(charger, [3, message_id, "Unlocked"])
         assert (await sent).outcome is Outcome.FAILED
@@ -293,7 +293,7 @@ async def test_what_1_6_cannot_say_fails_without_a_frame(rig: Rig) -> None:
     async with rig.charger() as charger:
         await heartbeat(charger)
         command = commands.StartRemotely(station_id="CP1", id_token="x" * 21)
-        assert (await rig.connections.send(command, timeout_s=5)).outcome is Outcome.FAILED
+        assert (await rig.connections.send(command, timeout_s=30)).outcome is Outcome.FAILED
         await heartbeat(charger)
     assert rig.frames.having(direction="out", message_type="call") == []
 
@@ -475,7 +475,7 @@ async def test_another_version_is_a_row_in_a_table() -> None:  # A10
         async with rig.charger(subprotocols=["ocppX", "ocpp1.6"]) as charger:
             assert charger.subprotocol == "ocppX"
             assert (await ask(charger, [2, "1", "Hello", {}]))[2] == {"now": "2025-06-01T12:00:00.123000+00:00"}
-            sent = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=5))
+            sent = asyncio.create_task(rig.connections.send(UNLOCK, timeout_s=30))
             _, message_id, action, _ = await receive(charger)
             assert action == "Do"
             await send(charger, [3, message_id, "done"])

@@ -766,7 +766,7 @@ async def test_every_message_to_a_charger_is_understood_and_its_answer_read(
     rig: Rig, action: str, command: Any, payload: Any, conf: Any, answer: Answer
 ) -> None:  # C12, C13, A02, G01
     async with charger_at(rig, **{action: conf}) as charger:
-        assert await rig.connections.send(command, timeout_s=5) == answer
+        assert await rig.connections.send(command, timeout_s=30) == answer
         assert charger.asked == [(action, payload)]
     (out,) = rig.frames.having(direction="out", message_type="call", action=action)
     (back,) = rig.frames.having(direction="in", message_type="result", action=action)
@@ -782,7 +782,7 @@ async def test_a_charger_that_does_not_know_a_message_is_quoted(rig: Rig, action
         charger = ChargePoint("CP1", socket, 5)
         running = asyncio.create_task(charger.start())
         await charger.call(call.Heartbeat())
-        answer = await rig.connections.send(command, timeout_s=5)
+        answer = await rig.connections.send(command, timeout_s=30)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert answer.outcome is Outcome.NOT_SUPPORTED

@@ -21,7 +21,7 @@ async def exchange(rig: Rig, request: str | bytes) -> tuple[str, asyncio.StreamR
     """The head of what the port answers to raw bytes, and the streams for what follows."""
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
     writer.write(request.encode() if isinstance(request, str) else request)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
     return head, reader, writer
 
@@ -29,7 +29,7 @@ async def exchange(rig: Rig, request: str | bytes) -> tuple[str, asyncio.StreamR
 async def answered(rig: Rig, request: str | bytes) -> str:
     """Everything that the port answers until it closes."""
     head, reader, writer = await exchange(rig, request)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         body = (await reader.read()).decode()
     writer.close()
     await writer.wait_closed()

@@ -268,7 +268,7 @@ async def test_what_we_ask_is_understood_and_its_answer_is_an_outcome(
     rig: Rig, command: Any, asked: Any, answer: Answer
 ) -> None:  # C08-C10
     async with real_charger(rig) as charger:
-        assert await rig.connections.send(command, timeout_s=5) == answer
+        assert await rig.connections.send(command, timeout_s=30) == answer
         assert charger.asked == [asked]
     action = asked[0]
     (out,) = rig.frames.having(direction="out", message_type="call", action=action)
@@ -279,10 +279,10 @@ async def test_what_we_ask_is_understood_and_its_answer_is_an_outcome(
 
 async def test_a_configuration_is_read_and_its_secret_stays_out_of_the_log(rig: Rig) -> None:  # C09
     async with real_charger(rig) as charger:
-        answer = await rig.connections.send(commands.GetConfiguration(station_id="CP1", keys=("a",)), timeout_s=5)
+        answer = await rig.connections.send(commands.GetConfiguration(station_id="CP1", keys=("a",)), timeout_s=30)
         assert charger.asked == [("GetConfiguration", {"key": ["a"]})]
         secret = commands.ChangeConfiguration(station_id="CP1", key="AuthorizationKey", value="00112233")
-        await rig.connections.send(secret, timeout_s=5)
+        await rig.connections.send(secret, timeout_s=30)
         assert charger.asked[-1][1]["value"] == "00112233"
     assert answer.outcome is Outcome.ACCEPTED
     assert answer.settings[0] == ConfigurationSetting(key="HeartbeatInterval", value="300")
@@ -295,7 +295,7 @@ async def test_a_charger_that_refuses_is_quoted(rig: Rig) -> None:  # C08
     async with real_charger(rig) as charger:
         charger.status = "Rejected"
         command = commands.StartRemotely(station_id="CP1", id_token="04A1")
-        assert await rig.connections.send(command, timeout_s=5) == Answer(outcome=Outcome.REJECTED, detail="Rejected")
+        assert await rig.connections.send(command, timeout_s=30) == Answer(outcome=Outcome.REJECTED, detail="Rejected")
 
 
 async def test_both_sides_call_at_once(rig: Rig) -> None:  # H02
@@ -303,7 +303,7 @@ async def test_both_sides_call_at_once(rig: Rig) -> None:  # H02
 
     async def answer(event: Any) -> Any:
         command = commands.UnlockConnector(station_id="CP1", evse=1)
-        outcome = await rig.connections.send(command, timeout_s=5)
+        outcome = await rig.connections.send(command, timeout_s=30)
         return events.VendorDataReply(status=events.VendorDataStatus.ACCEPTED, data=outcome.detail)
 
     async with real_charger(rig) as charger:

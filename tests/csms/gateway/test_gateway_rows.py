@@ -47,7 +47,7 @@ async def test_a_thousand_frames_and_refusals_are_found_as_a_thousand_rows(datab
             reading = asyncio.create_task(read())
             for number in range(sent):
                 await charger.send(MIXED[number % len(MIXED)])
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 await reading
     await writer.flush()
     with database.log_engine.connect() as connection:

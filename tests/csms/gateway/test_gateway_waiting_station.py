@@ -21,7 +21,7 @@ async def test_a_station_that_was_not_accepted_may_answer_and_send_what_it_is_as
     async with rig.charger() as charger:
         assert (await ask(charger, BOOT))[2]["status"] == status
         command = commands.TriggerMessage(station_id="CP1", kind=commands.TriggerKind.BOOT)
-        asking = asyncio.create_task(rig.connections.send(command, timeout_s=5))
+        asking = asyncio.create_task(rig.connections.send(command, timeout_s=30))
         kind, message_id, action, payload = await receive(charger)
         assert (kind, action, payload) == (2, "TriggerMessage", {"requestedMessage": "BootNotification"})
         await send(charger, [3, message_id, {"status": "Accepted"}])

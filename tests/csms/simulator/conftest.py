@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from csms.simulator.profile import Profile
 
 CALL, CALL_RESULT, CALL_ERROR = 2, 3, 4
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 TRANSACTION_MESSAGES = ("StartTransaction", "MeterValues", "StopTransaction")
 
 

@@ -14,7 +14,7 @@ from csms.simulator.load import LoadPlan, LoadReport, run_load, spread
 from csms.simulator.tally import Latencies
 from tests.csms.simulator.test_fleet_and_cli import invoke
 
-LIMIT_S = 20.0
+LIMIT_S = 30.0
 
 
 def plan(csms: Any, **changes: Any) -> LoadPlan:

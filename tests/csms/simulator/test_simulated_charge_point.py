@@ -91,7 +91,7 @@ async def test_a_wrong_clock_is_set_by_current_time_unless_it_ignores_it(csms: A
 
 
 async def test_each_message_waits_for_the_answer_to_the_one_before(csms: Any) -> None:  # X03
-    profile = csms.profile(answer_timeout_s=0.2)
+    profile = csms.profile(answer_timeout_s=1.0)
     csms.silent["StartTransaction"] = 2
     async with ChargePoint(profile) as charge_point:
         await charge_point.plug(1)
@@ -100,7 +100,7 @@ async def test_each_message_waits_for_the_answer_to_the_one_before(csms: Any) ->
         await charge_point.stop_transaction(1)
         assert (len(charge_point.outbox), transaction.transaction_id) == (3, None)
         await charge_point.start()
-        await charge_point.outbox.drained(timeout_s=10)
+        await charge_point.outbox.drained(timeout_s=30)
     calls = csms.transaction_calls()
     assert [action for _, action, _ in calls] == 3 * ["StartTransaction"] + ["MeterValues", "StopTransaction"]
     assert [payload["transactionId"] for _, _, payload in calls[3:]] == 2 * [transaction.transaction_id]
@@ -154,7 +154,7 @@ async def test_what_a_cut_line_left_unanswered_is_sent_again_on_the_next(csms: A
         await charge_point.start()
         await charge_point.start_transaction(1, "CARD")
         await charge_point.meter_values(1)
-        await charge_point.outbox.drained(timeout_s=10)
+        await charge_point.outbox.drained(timeout_s=30)
         await asyncio.gather(*hang_ups)
     assert len(csms.paths) == 2
     assert len(csms.payloads("BootNotification")) == 1  # a new line is no reboot
@@ -167,7 +167,7 @@ async def test_a_refused_card_ends_the_transaction(csms: Any) -> None:
     async with ChargePoint(csms.profile()) as charge_point:
         await charge_point.start()
         transaction = await charge_point.start_transaction(1, "CARD")
-        await charge_point.outbox.drained(timeout_s=10)
+        await charge_point.outbox.drained(timeout_s=30)
     assert (transaction.authorization, transaction.ended) == ("Invalid", True)
     assert csms.payloads("StopTransaction")[0]["reason"] == "DeAuthorized"
     assert "Charging" not in csms.statuses(1)
@@ -202,7 +202,7 @@ async def test_a_lying_unit_and_no_unit_at_all(csms: Any) -> None:  # E10, X16
 
 async def test_an_unanswered_authorize_is_not_repeated(csms: Any) -> None:
     csms.silent["Authorize"] = 1
-    async with ChargePoint(csms.profile(answer_timeout_s=0.2)) as charge_point:
+    async with ChargePoint(csms.profile(answer_timeout_s=1.0)) as charge_point:
         await charge_point.start()
         with pytest.raises(NoAnswer, match="silent"):
             await charge_point.authorize("CARD")

@@ -36,6 +36,6 @@ async def test_every_command_has_an_answer(action: str) -> None:
         profile = Profile(station_id="CP1", url=f"ws://127.0.0.1:{rig.port}/ocpp")
         async with ChargePoint(profile) as charger:
             await charger.start()
-            answer = await rig.connections.send(command, timeout_s=5)
+            answer = await rig.connections.send(command, timeout_s=30)
             assert answer.outcome is REFUSED.get(action, Outcome.ACCEPTED)
             assert [asked.action for asked in charger.commands] == [action]

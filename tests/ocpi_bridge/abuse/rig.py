@@ -18,7 +18,7 @@ from ocpi_bridge.roles.serve import Service
 from ocpi_bridge.settings import load
 from tests.adapters import rows
 
-LIMIT_S = 20.0
+LIMIT_S = 30.0
 ENDED = rows.NOON + timedelta(minutes=45)
 NOBODY = "http://127.0.0.1:1"  # refuses every connection at once
 

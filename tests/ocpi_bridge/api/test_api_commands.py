@@ -118,7 +118,7 @@ async def test_a_program_starts_and_stops_a_charge(rig: Rig) -> None:  # J02
 
 
 async def settled(client: Any, address: str) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             detail = (await client.get(address)).json()
             if detail["request"]["state"] not in ("queued", "sent"):

@@ -101,7 +101,7 @@ async def test_a_command_is_spelled_for_its_station() -> None:  # D02
     rig.stations.known["CP1"] = last_booted_as("Unnamed vendor C")
     async with gateway_running(rig, quirks=QUIRKS), rig.charger() as charger:
         asked = asyncio.create_task(
-            rig.connections.send(StartRemotely(station_id="CP1", id_token="04A2DAA2"), timeout_s=5)
+            rig.connections.send(StartRemotely(station_id="CP1", id_token="04A2DAA2"), timeout_s=30)
         )
         _, number, action, payload = await receive(charger)
         assert (action, payload) == ("RemoteStartTransaction", {"idTag": "A2DAA204"})
@@ -117,7 +117,7 @@ async def test_a_station_that_answers_no_ping_is_left_in_peace() -> None:
     async with gateway_running(rig, quirks=QUIRKS, **patient):
         quiet = [await _deaf(rig, "CP1"), await _deaf(rig, "CP2")]
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await quiet[1][0].read()  # until its end: dropped
             assert await ask_heartbeat(*quiet[0])
         finally:
@@ -156,5 +156,5 @@ async def _deaf(rig: Rig, station_id: str) -> Wire:
 async def ask_heartbeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     text = b'[2,"1","Heartbeat",{}]'
     writer.write(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)  # a text frame, masked with zeros
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return b'[3,"1"' in await reader.read(200)
