@@ -1,12 +1,12 @@
 """What the operator must know, said once a day for each subject, and taken back when it is over."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, select, update
 
 from csms.database import insert_into
 from csms.models import Alert
@@ -78,3 +78,9 @@ def close_where(connection: Connection, kind: str, over: ColumnElement[bool], no
     if not ids:
         return 0
     return connection.execute(update(Alert).where(Alert.id.in_(ids)).values(closed_at=now)).rowcount
+
+
+def open_by_kind(connection: Connection) -> Mapping[str, float]:
+    """How many are open."""
+    query = select(Alert.kind, func.count()).where(Alert.closed_at.is_(None)).group_by(Alert.kind)
+    return {kind: float(count) for kind, count in connection.execute(query)}

@@ -1,6 +1,7 @@
 """The only way in from chargers: an event is answered after the commit that holds it, and one commit holds many."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -121,6 +122,7 @@ class Csms:
         self._pending: list[Pending] = []
         self._told: set[str] = set()  # the types of the facts that the last batch made
         self._work = asyncio.Event()
+        self.on_batch: Callable[[int, float], None] = lambda *_: None  # events, seconds; in the writer's thread
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="core-writer")
         self.stations = Stations(database, strangers=self._strangers, clock=clock)
         self.stations.on_news = self._work.set
@@ -225,8 +227,11 @@ class Csms:
     def _answer(self, taken: Sequence[Pending]) -> Sequence[Answered]:
         """A batch in one transaction; should that fail, each event in one of its own, so that a bad one harms only itself.
         While the database is away nothing is tried twice: the chargers keep what was not answered."""
+        began = time.perf_counter()
         try:
-            return [(reply, None) for reply in self._commit(taken)]
+            replies = self._commit(taken)
+            self.on_batch(len(taken), time.perf_counter() - began)
+            return [(reply, None) for reply in replies]
         except Exception as error:
             log.warning("batch_failed", events=len(taken), error=f"{type(error).__name__}: {error}"[:300])
             if away(error):

@@ -1,12 +1,12 @@
 """What an operator's Prometheus may ask of one process."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+from csms.measures import SECONDS, Distribution
 
 
 class Metrics:
@@ -20,6 +20,7 @@ class Metrics:
             ["task"],
             registry=self._registry,
         )
+        ProcessCollector(registry=self._registry)  # memory, processor time, open files
 
     def gauge(self, name: str, about: str, read: Callable[[], float]) -> None:
         """`read` is called at each scrape."""
@@ -33,10 +34,35 @@ class Metrics:
         """A mapping that rises and falls, a series for each key."""
         self._by_label(GaugeMetricFamily, name, about, label, read)
 
+    def counts_by(
+        self, name: str, about: str, labels: Sequence[str], read: Callable[[], Mapping[tuple[str, ...], float]]
+    ) -> None:
+        """As `counts`, with more labels than one."""
+
+        def collect() -> list[Metric]:
+            told = CounterMetricFamily(f"roambridge_{name}", about, labels=labels)
+            for key, number in sorted(read().items()):
+                told.add_metric(key, number)
+            return [told]
+
+        self._registry.register(_Reading(collect))
+
     def seconds(self, name: str, about: str, label: str) -> Callable[[str, float], None]:
         """A histogram for each key; call what is returned with a key and a number of seconds, from any thread."""
-        told = Histogram(f"roambridge_{name}_seconds", about, [label], buckets=SECONDS, registry=self._registry)
-        return lambda key, seconds: told.labels(key).observe(seconds)
+        return self.distribution(f"{name}_seconds", about, label, SECONDS)
+
+    def distribution(self, name: str, about: str, label: str, bounds: Sequence[float]) -> Callable[[str, float], None]:
+        """As `seconds`, of whatever is measured; without a label there is one histogram, of the key ""."""
+        found = Distribution(bounds)
+
+        def collect() -> list[Metric]:
+            told = HistogramMetricFamily(f"roambridge_{name}", about, labels=[label] if label else [])
+            for key, sums, total in found.read():
+                told.add_metric([key] if label else [], sums, total)
+            return [told]
+
+        self._registry.register(_Reading(collect))
+        return found.add
 
     def _by_label(
         self,

@@ -10,6 +10,7 @@ from csms.gateway.link import POLICY_VIOLATION
 from csms.gateway.message_log import MessageLogWriter
 from csms.gateway.quirks.catalogue import Quirks
 from csms.gateway.server import Gateway, GatewaySettings
+from csms.measures import FRAME_LABELS, Frames
 from ocpi_bridge.collector import Waves
 from ocpi_bridge.roles.ground import Ground, Tasks
 from ocpi_bridge.settings import Settings
@@ -51,9 +52,17 @@ class Chargers:
         ground.metrics.counts(
             "gateway_events", "What went wrong at the door and in frames", "kind", lambda: self.gateway.counts
         )
-
-        self._answered = ground.metrics.seconds("answer", "How long a charger waited for our answer", "action")
-        self._obeyed = ground.metrics.seconds("command", "How long a charger took to answer us", "action")
+        self._frames = Frames(
+            answered=ground.metrics.seconds("answer", "How long a charger waited for our answer", "action"),
+            obeyed=ground.metrics.seconds("command", "How long a charger took to answer us", "action"),
+        )
+        ground.metrics.counts_by("frames", "Frames from and to chargers", FRAME_LABELS, self._frames.read)
+        ground.metrics.counts(
+            "message_log_rows",
+            "Frames that were written down, and those that were not in time",
+            "what",
+            lambda: {"written": self._message_log.written, "dropped": self._message_log.dropped},
+        )
 
     def tasks(self) -> Tasks:
         return {
@@ -69,9 +78,7 @@ class Chargers:
             self.gateway.trust(root)
 
     def _write_messages(self, frames: Sequence[LoggedFrame]) -> None:
-        for frame in frames:
-            if frame.latency_ms is not None:
-                (self._answered if frame.direction == "out" else self._obeyed)(frame.action, frame.latency_ms / 1000)
+        self._frames.count(frames)
         with self._ground.database.write_log() as connection:
             message_store.write(connection, frames)
 

@@ -15,6 +15,7 @@ from csms.exclusive import one_at_a_time
 from csms.firmware_campaigns import Campaigns
 from csms.journal import FactType, Subscriber
 from csms.local_list.push import ListPush
+from csms.measures import EVENTS
 from csms.signed_urls import signing_key
 from csms.watch import Watch
 from ocpi_bridge.callbacks import Callbacks
@@ -61,6 +62,14 @@ class Core:
             meanings=meanings.meanings(ground.settings.evse_status),
             once=once,
         )
+        events = ground.metrics.distribution("batch_events", "Events that shared a commit", "", EVENTS)
+        seconds = ground.metrics.seconds("batch", "How long a batch took, its commit included", "")
+
+        def measured(size: int, took_s: float) -> None:
+            events("", size)
+            seconds("", took_s)
+
+        self.csms.on_batch = measured
 
     async def keep_settings(self) -> None:
         """What the settings say of money and of states holds from now on, for commands too."""

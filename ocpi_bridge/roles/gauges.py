@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from crud.partner_reports import CLOSED, HALF_OPEN, OPEN, Report, reports
 from crud.partners import PartnerState
 from csms import reviews, skew
+from csms.alerts import open_by_kind
 from csms.journal_lag import facts_behind, seconds_behind
 from ocpi_bridge.roles.ground import Clock, Ground
 
@@ -42,6 +43,7 @@ def measure(ground: Ground) -> None:
         "what",
         told(lambda connection: reviews.open_by_age(connection, clock())),
     )
+    gauges("alerts_open", "Alerts that nobody and nothing has closed", "kind", told(open_by_kind))
     for name, (about, read) in PARTNER_GAUGES.items():
         gauges(f"partner_{name}", about, "partner", told(_of_partners(read, clock)))
 

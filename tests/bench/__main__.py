@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from tests.bench import fleet, lists, messages, page, postgres, pricing, remote_start, table
+from tests.bench import counting, fleet, lists, messages, page, postgres, pricing, remote_start, table
 from tests.bench.calibration import Calibration
 from tests.bench.load import Charger
 from tests.bench.service import PASSWORD, serving
@@ -70,12 +70,17 @@ def of_pricing(size: Size, database_url: str | None, database: str) -> Sequence[
     return [at_least(name, pricing.sessions_per_second(), pricing.TARGET, "/s")]
 
 
+def of_metrics(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
+    return [Row(what="a frame counted for /metrics: CPU", reached=f"{counting.microseconds_a_frame():.2f} us")]
+
+
 PARTS: dict[str, tuple[Part, bool]] = {  # (what measures it, whether on each database)
     "messages": (of_messages, True),
     "fleet": (of_fleet, True),
     "remote-starts": (of_remote_starts, True),
     "lists": (of_lists, False),
     "pricing": (of_pricing, False),
+    "metrics": (of_metrics, False),
 }
 NOT_THERE_YET = {
     "cdrs": Row(
