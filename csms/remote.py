@@ -113,8 +113,10 @@ class RemoteControl:
                 self._start(request_id, command, timeout_s)
             await asyncio.sleep(self._poll_s)
 
-    async def stop(self) -> None:
-        """Ends the waits; their requests are settled by the watch rule after their deadline."""
+    async def stop(self, *, within_s: float = 0.0) -> None:
+        """Ends the waits that have not ended `within_s`; their requests are settled by the watch rule after their deadline."""
+        if self._tasks and within_s > 0:
+            await asyncio.wait(self._tasks, timeout=within_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -216,6 +216,13 @@ print(call.action)
     assert (done.stdout.strip(), done.stderr) == ("Heartbeat", "")
 
 
+def test_a_gateway_of_its_own_loads_nothing_of_the_web_or_of_partners() -> None:  # B02
+    away = {"fastapi", "pydantic", "py_ocpi", "httpx", "crud", "adapters"}
+    program = f"import sys, ocpi_bridge.roles.gateway; print(sorted({away!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
 def test_adapters_only_shape() -> None:  # K06
     """No database, no library of OCPI's, nothing awaited: what crud gives becomes an object, and that is all."""
     assert where(imported, r"^(sqlalchemy|httpx|fastapi|py_ocpi|pydantic|crud|ocpi_bridge)\b", "adapters") == []

@@ -18,7 +18,7 @@ from csms.bus.life import ALIVE_S, BEAT_S, Life, Measures
 from csms.bus.outbox import Outbox
 from csms.bus.reports import Reports
 from csms.bus.wakes import Wakes
-from csms.bus.where import Arrivals, give_up
+from csms.bus.where import Arrivals, give_up, held
 from csms.core import Csms
 
 log = structlog.get_logger(__name__)
@@ -90,6 +90,10 @@ class RedisBus:
     def overloaded(self) -> bool:
         """Redis is away, or the workers are so far behind that nobody more should be let in."""
         return self._reports.overloaded
+
+    async def connections(self) -> frozenset[str]:
+        """The ids of those that gateways hold. Raises redis.exceptions.RedisError or OSError."""
+        return await held(self._client)
 
     def measures(self) -> Measures:
         """As of the last second."""

@@ -142,6 +142,12 @@ async def gateway_of(client: Client, station_id: str) -> str | None:
     return None if found is None else found.decode()
 
 
+async def held(client: Client) -> frozenset[str]:
+    """The ids of the connections that count, at any gateway."""
+    places = await client.ask("HVALS", names.WHERE)
+    return frozenset(place.decode().rpartition(" ")[2] for place in places)
+
+
 async def give_up(client: Client, gateway: str, *, streams: int, clock: Callable[[], datetime]) -> int:
     """The core hears that the stations of a gateway that died are gone; returns how many. Any number of workers may do it, as
     often as they like."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from csms.bus.redis_streams import RedisBus
 from csms.exclusive import Exclusive
 from csms.remote import RemoteControl
-from ocpi_bridge.roles.between import join, measure_bus, process_id, shared_wakes
+from ocpi_bridge.roles.between import ANSWERS_WITHIN_S, join, measure_bus, process_id, shared_wakes
 from ocpi_bridge.roles.ground import Clock, Ground, utc_now
 from ocpi_bridge.roles.partnership import Partnership
 from ocpi_bridge.roles.quirks import known_quirks
@@ -64,12 +64,12 @@ class Api:
         self._serving = True
 
     async def stop(self) -> None:
-        """Requests that are here are answered; what they asked of chargers is settled by the workers."""
+        """Requests that are here are answered, and chargers that were asked have a moment to answer too."""
         self._serving = False
         await self.served.api.close()  # whoever reads the message log live would hold the listener open
         for listener in (self.web, *self.status):
             await listener.stop()
-        await self.remote.stop()
+        await self.remote.stop(within_s=ANSWERS_WITHIN_S)
         await self.ground.supervisor.stop("exclusive")
         await self.ground.supervisor.stop()
         await self.bus.stop()

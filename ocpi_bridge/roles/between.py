@@ -12,6 +12,8 @@ from csms.journal import Wake
 from ocpi_bridge.roles.ground import Ground
 from ocpi_bridge.settings import SettingsError
 
+ANSWERS_WITHIN_S = 5.0  # of chargers that were asked by a process that leaves
+
 
 def process_id() -> str:
     """Of this start of this process."""

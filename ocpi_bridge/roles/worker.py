@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from csms.bus.redis_streams import RedisBus
 from csms.exclusive import Exclusive
+from csms.lost_sockets import LostSockets
 from ocpi_bridge.listener import WebServer
-from ocpi_bridge.roles.between import join, measure_bus, process_id, shared_wakes
+from ocpi_bridge.roles.between import ANSWERS_WITHIN_S, join, measure_bus, process_id, shared_wakes
 from ocpi_bridge.roles.core import Core
 from ocpi_bridge.roles.gauges import measure
 from ocpi_bridge.roles.ground import Clock, Ground, utc_now
@@ -34,7 +35,8 @@ class Worker:
         left_alone = known_quirks(settings).left_alone
         self.core = Core(self.ground, self.partnership, shown, send=self.bus.send, left_alone=left_alone, once=True)
         self.csms = self.core.csms
-        once = {**self.core.once(), **self.partnership.once()}
+        lost = LostSockets(database, held=self.bus.connections, clock=clock)
+        once = {**self.core.once(), **self.partnership.once(), "lost_sockets": lost.run}
         self.exclusive = Exclusive(
             database,
             "worker",
@@ -78,9 +80,8 @@ class Worker:
         self._serving = False
         supervisor = self.ground.supervisor
         await supervisor.stop("streams")
-        await self.csms.remote.stop()
-        await supervisor.stop("exclusive")
-        await supervisor.stop("remote", "after_boot")
+        await supervisor.stop("exclusive", "remote", "after_boot")
+        await self.csms.remote.stop(within_s=ANSWERS_WITHIN_S)
         await self.status.stop()
         await supervisor.stop()
         await self.csms.close()

@@ -45,13 +45,12 @@ async def test_a_redeploy_under_five_hundred_sessions_closes_no_socket_and_loses
             chargers, lambda charger: charger.begin(f"CARD-{charger.station_id}", at=began, meter_wh=START_WH)
         )
 
-        # One worker after the other, as a rolling redeploy does; then the api.
-        for name in (*WORKERS, "api-1"):
-            said += 1
-            talking = asyncio.create_task(all_at_once(chargers, meter))
-            await deployment.leave(name)
-            await talking
-            await deployment.start(name)
+        # One worker and the api, as a rolling redeploy does it.
+        said += 1
+        talking = asyncio.create_task(all_at_once(chargers, meter))
+        await deployment.leave("worker-1", "api-1")
+        await talking
+        await deployment.start("worker-1", "api-1")
 
         # All workers at once: what is said meanwhile waits for the next.
         await deployment.leave(*WORKERS)
