@@ -27,6 +27,7 @@ IDLE_AFTER = timedelta(minutes=10)  # the EVSE says it is free, and the transact
 GIVEN_UP_AFTER = timedelta(hours=24)
 UNSEEN = "station_unseen"
 UNSEEN_AFTER = timedelta(minutes=10)
+UNSEEN_AT_MOST = 10_000  # all of them may fall silent at once, and each must be told within seconds
 UNBILLED_AFTER = timedelta(minutes=15)
 UNBILLED_SOUGHT = timedelta(days=7)  # what was told on seven days is not told again; its alerts stay open
 AT_MOST = 1000  # rows a rule takes at once
@@ -135,9 +136,8 @@ def unseen_stations(connection: Connection, now: datetime) -> Sequence[Fact]:
     query = select(Station.station_id, Station.last_seen_at, Station.heartbeat_interval_s).where(
         Station.admission == Admission.KNOWN.value, Station.last_seen_at.is_not(None)
     )
-    fresh = connection.execute(
-        query.where(Station.last_seen_at < now - UNSEEN_AFTER, Station.station_id.not_in(open_)).limit(AT_MOST)
-    )
+    stale = query.where(Station.last_seen_at < now - UNSEEN_AFTER, Station.station_id.not_in(open_))
+    fresh = [row for row in connection.execute(stale.order_by(Station.last_seen_at)) if _unseen(row, now)]
     alarms = [
         Alarm(
             kind=UNSEEN,
@@ -145,8 +145,7 @@ def unseen_stations(connection: Connection, now: datetime) -> Sequence[Fact]:
             station_id=row.station_id,
             detail={"last_seen_at": str(row.last_seen_at)},
         )
-        for row in fresh
-        if _unseen(row, now)
+        for row in fresh[:UNSEEN_AT_MOST]
     ]
     raise_alarms(connection, alarms, now)
     back = [
