@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, select, union_all
+from sqlalchemy import ColumnElement, Connection, Row, or_, select, union_all
 
 from adapters.rendered import Rendered
 from adapters.sessions import reserved_to_ocpi, session_to_ocpi
@@ -16,12 +16,15 @@ from csms.billing.pricing import Price
 from csms.billing.tariffs import Period
 from csms.database import Database
 from csms.events import AuthorizationStatus
+from csms.lifecycle import Cause
 from csms.models import OWN, Reservation, Transaction
 
 _TRANSACTION = Transaction.__table__.c
 _RESERVATION = Reservation.__table__.c
 
 CACHED = 20_000  # sessions
+
+_SOMEBODY_CAME = or_(_TRANSACTION.cause.is_(None), _TRANSACTION.cause != Cause.NOBODY_CAME.value)
 
 # What of a transaction's row its Session changes with; the rest stays as it was at the start (PU-13).
 _LOOKS = (
@@ -112,10 +115,11 @@ def is_reserved(connection: Connection, session_id: str) -> bool:
 
 def not_charging() -> list[ColumnElement[bool]]:
     """Granted to a partner, and no transaction has taken its id."""
-    charging = select(_TRANSACTION.id).where(_TRANSACTION.id == _RESERVATION.public_id)
+    charging = select(_TRANSACTION.id).where(_TRANSACTION.id == _RESERVATION.public_id, _SOMEBODY_CAME)
     return [_RESERVATION.public_id.is_not(None), ~charging.exists()]
 
 
 def shown() -> list[ColumnElement[bool]]:
-    """A partner's, and started with its leave."""
-    return [_TRANSACTION.owner_id != OWN, _TRANSACTION.authorization == AuthorizationStatus.ACCEPTED.value]
+    """A partner's, and started with its leave; a reservation that nobody used stays the Session that it was (SE-11)."""
+    accepted = _TRANSACTION.authorization == AuthorizationStatus.ACCEPTED.value
+    return [_TRANSACTION.owner_id != OWN, accepted, _SOMEBODY_CAME]

@@ -42,6 +42,7 @@ class Cause(StrEnum):
     OTHER = "other"
     REFUSED = "refused"
     NEVER_STOPPED = "never_stopped"
+    NOBODY_CAME = "nobody_came"  # of a reservation that expired: nothing was charged
 
 
 class Flag(StrEnum):

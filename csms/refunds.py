@@ -39,6 +39,7 @@ NATURE: dict[Cause, Nature] = {
     Cause.REMOTE: Nature.NORMAL,
     Cause.DEAUTHORIZED: Nature.NORMAL,  # the card's owner took it back
     Cause.REFUSED: Nature.NORMAL,  # nothing was sold
+    Cause.NOBODY_CAME: Nature.NORMAL,
     Cause.EV_DISCONNECTED: Nature.FAILURE,  # also what a driver does who unplugs first: the suggestion looks closer
     Cause.POWER_LOSS: Nature.FAILURE,
     Cause.EMERGENCY_STOP: Nature.FAILURE,  # whoever pressed it, the charge was cut off on our site

@@ -49,8 +49,11 @@ def taken_over(reservation: Mapping[str, Any] | None, card: Any) -> dict[str, An
 
 def kept_for(reservation: Mapping[str, Any] | None, owner_id: int | None) -> dict[str, Any]:
     """For the snapshot of a transaction that uses it: what is priced, and told, of the time before (TC-26). Nothing where
-    somebody else asked for it than `owner_id`, who pays, or where it was cancelled, and only its station still knew of it."""
+    somebody else asked for it than `owner_id`, who pays, or where it was cancelled, and only its station still knew of it; nor
+    where it was billed as one that nobody used."""
     if reservation is None or reservation["granted_at"] is None or reservation["state"] not in (*OPEN, "expired"):
+        return {}
+    if reservation["transaction_id"] is not None:
         return {}
     if owner_id != (OWN if reservation["owner_id"] is None else reservation["owner_id"]):
         return {}

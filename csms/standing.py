@@ -66,6 +66,23 @@ def short(text: str) -> str:
     return f"{text[:KEY_LENGTH]}#{blake2b(text.encode('utf-8', 'replace'), digest_size=12).hexdigest()}"
 
 
+def tariff_for(
+    connection: Connection, payers: Payers, place: Place | None, card: Any | None, at: datetime
+) -> Row[Any] | None:
+    """With which of the connector's tariffs, in the versions of that moment, a session of this card begins. Who pays
+    matters only where a tariff names partners."""
+    if place is None or not place.tariffs:
+        return None
+    tariffs = [version_at(connection, tariff, at) for tariff in place.tariffs]
+    payer = OPERATOR
+    if card is not None and card.owner_id != OWN:
+        named = any("partners" in tariff.details for tariff in tariffs)
+        known = payers(connection, [card.owner_id]) if named else {}
+        payer = known.get(card.owner_id, Payer(name=""))
+    chosen: Row[Any] | None = begin_with(tariffs, payer, kinds_of(card), at)
+    return chosen
+
+
 class Standing:
     """The state of one batch; what its events decide is written into it too, so that later ones see it."""
 
@@ -210,18 +227,7 @@ class Standing:
         return None
 
     def tariff_for(self, place: Place | None, card: Any | None, at: datetime) -> Row[Any] | None:
-        """With which of the connector's tariffs, in the versions of that moment, a session of this card begins. Who pays
-        matters only where a tariff names partners."""
-        if place is None or not place.tariffs:
-            return None
-        tariffs = [version_at(self._batch.connection, tariff, at) for tariff in place.tariffs]
-        payer = OPERATOR
-        if card is not None and card.owner_id != OWN:
-            named = any("partners" in tariff.details for tariff in tariffs)
-            known = self._payers(self._batch.connection, [card.owner_id]) if named else {}
-            payer = known.get(card.owner_id, Payer(name=""))
-        chosen: Row[Any] | None = begin_with(tariffs, payer, kinds_of(card), at)
-        return chosen
+        return tariff_for(self._batch.connection, self._payers, place, card, at)
 
     def reserved(self, event: TransactionStarted, card: Any, at: datetime) -> Row_ | None:
         """The reservation that this start uses. Whom it was kept for is the charger's to mind: we only know who came."""

@@ -3,12 +3,24 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection, and_, case, delete, or_, select, text, update
 
-from csms import certificates, configuration, diagnostics, effects, firmware, remote, reservations, skew, tariff_changes
+from csms import (
+    certificates,
+    configuration,
+    diagnostics,
+    effects,
+    firmware,
+    remote,
+    reservations,
+    skew,
+    tariff_changes,
+    unused_reservations,
+)
 from csms.alerts import Alarm, close_where, raise_alarms
 from csms.bus import Admission
 from csms.database import Database
@@ -18,6 +30,7 @@ from csms.lifecycle import Cause, State, Trigger, step
 from csms.locations import touch_stations
 from csms.models import Alert, ChargeRecord, Evse, Review, Station, Tap, Transaction
 from csms.smart_charging import profiles
+from csms.standing import Payers, no_partners
 
 log = structlog.get_logger(__name__)
 
@@ -195,17 +208,21 @@ RULES: dict[str, tuple[float, Rule]] = {  # name: (every s, rule)
 class Watch:
     """Applies each rule when it is due; a rule that fails is logged and tried again, and stops no other."""
 
-    def __init__(self, database: Database, *, wake: Wake, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, *, wake: Wake, clock: Callable[[], datetime], payers: Payers = no_partners
+    ) -> None:
         self._database = database
         self._wake = wake
         self._clock = clock
+        unused = partial(unused_reservations.settle, numbers=database.next_numbers, payers=payers)
+        self._rules: dict[str, tuple[float, Rule]] = {**RULES, "reservations_unused": (600.0, unused)}
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        due = dict.fromkeys(RULES, loop.time())
+        due = dict.fromkeys(self._rules, loop.time())
         while True:
             now = loop.time()
-            for name, (every_s, _) in RULES.items():
+            for name, (every_s, _) in self._rules.items():
                 if due[name] <= now:
                     due[name] = now + every_s
                     if await asyncio.to_thread(self.apply, name):
@@ -215,7 +232,7 @@ class Watch:
     def apply(self, name: str) -> int:
         """One rule, once; returns how many facts it made."""
         try:
-            facts = self._database.transact(lambda connection: self._apply(connection, RULES[name][1]))
+            facts = self._database.transact(lambda connection: self._apply(connection, self._rules[name][1]))
         except Exception:
             log.exception("watch_rule_failed", rule=name)
             return 0

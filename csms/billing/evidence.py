@@ -39,7 +39,7 @@ def evidence_of(transaction: Any, known: Known, found: Priced) -> dict[str, Any]
     period the readings that lie in it, as [event, at, what the register showed]. `reservation` is there where one was priced.
     """
     tariff, stretches = known.tariff, found.price.periods
-    end = stretches[-1].end
+    end = stretches[-1].end if stretches else transaction.ended_at
     evidence = {
         "rounding": {"decimals": known.rounding.decimals, "to_even": known.rounding.to_even},
         "time_zone": time_zone_of(transaction),

@@ -26,6 +26,7 @@ from csms.billing.periods import (
 from csms.billing.pricing import Price, Reservation, Rounding, price
 from csms.billing.roundings import rounding_of
 from csms.billing.tariffs import Tariff
+from csms.lifecycle import Cause
 from csms.models import MeterSampleRow
 from csms.models import Tariff as TariffVersion
 from csms.sample_span import COLUMNS as SPANNED
@@ -68,7 +69,9 @@ def known_of(connection: Connection, transaction: Any, *, rounding: Rounding | N
 
 def priced(transaction: Any, known: Known) -> Priced:
     """A running one is priced up to its last register reading. Its last period still grows; the others are final as long as
-    what is told of it comes in order."""
+    what is told of it comes in order. A reservation that nobody used has no session to be priced."""
+    if transaction.cause == Cause.NOBODY_CAME:
+        return Priced(price=_of_reservation_alone(transaction, known), readings=(), points=())
     started_at = transaction.started_at
     readings = seen(known.frames, started_at)
     heard_at = max((at for at, _, _ in readings), default=transaction.last_sample_at or started_at)
@@ -102,6 +105,17 @@ def priced(transaction: Any, known: Known) -> Priced:
     return Priced(price=cost, readings=readings, points=points)
 
 
+def _of_reservation_alone(transaction: Any, known: Known) -> Price:
+    return price(
+        known.tariff,
+        (),
+        time_zone_of(transaction),
+        DEFAULT_CURRENCY,
+        reservation=_reservation(transaction),
+        rounding=known.rounding,
+    )
+
+
 def _reservation(transaction: Any) -> Reservation | None:
     """For how long the EVSE was kept for it (TC-26): until its start, or until that expired. For no time where the charger's
     clock says that it began before it was granted."""
@@ -110,7 +124,7 @@ def _reservation(transaction: Any) -> Reservation | None:
     if since is None or until is None:
         return None
     end = min(transaction.started_at, until)
-    return Reservation(start=min(since, end), end=end)
+    return Reservation(start=min(since, end), end=end, expired=bool(kept.get("expired")))
 
 
 def time_zone_of(transaction: Any) -> str:

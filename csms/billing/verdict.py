@@ -33,6 +33,7 @@ CAUSE_VERDICT: dict[Cause, Verdict] = {
     Cause.OTHER: Verdict.BILL,
     Cause.REFUSED: Verdict.REVIEW,  # who pays for energy that nobody was allowed to take; without energy a write-off
     Cause.NEVER_STOPPED: Verdict.REVIEW,
+    Cause.NOBODY_CAME: Verdict.BILL,
 }
 
 FLAG_VERDICT: dict[Flag, Verdict] = {

@@ -140,7 +140,7 @@ class Core:
         )
         return {
             "local_lists": ListPush(database, send=self._send, clock=clock).run,
-            "watch": Watch(database, wake=wake, clock=clock).run,
+            "watch": Watch(database, wake=wake, clock=clock, payers=payers).run,
             "deliveries": deliveries.run,
             "callbacks": callbacks.run,
             "months": partitions.Ahead(database, clock=clock).run,

@@ -8,10 +8,15 @@ import pytest
 
 from csms.database import Database
 from csms.journal import FactType
-from csms.models import Reservation
+from csms.models import Reservation, Tariff
+from csms.watch import Watch
 from ocpi_bridge.emsp_simulator import EmspSimulator
 from tests.crud.test_reserved_sessions import reservation
+from tests.csms.billing.test_charge_records import bill_all
 from tests.ocpi_bridge.roaming_world import PARTY, SESSION, World, world_of
+from tests.ocpi_bridge.test_registration_both_ways import card
+
+FEE = {"type": "FLAT", "price": "4", "vat": "20", "step_size": 1}
 
 
 @pytest.fixture
@@ -85,3 +90,31 @@ async def test_what_was_never_granted_is_told_to_nobody(world: World, emsp: Emsp
     world.clock.advance(seconds=timedelta(minutes=1).seconds)
     world.happened(FactType.RESERVATION_CHANGED, "1", "2")
     assert world.due() == []
+
+
+async def test_its_bill_follows_and_its_session_stays_as_it_was(world: World, emsp: EmspSimulator) -> None:
+    """CD-05, CD-27, SE-11, SE-14, TC-26"""
+    elements = [{"price_components": [FEE], "restrictions": {"reservation": "RESERVATION_EXPIRES"}}]
+    world.change(Tariff, Tariff.id == 1, elements=elements)
+    async with world.delivering():
+        await reserved(world, emsp)
+        world.keep(card(world.partner().id))
+        world.change(Reservation, Reservation.number == 1, token_id=1)
+        over(world, "expired")
+        world.happened(FactType.RESERVATION_CHANGED, "1")
+        await emsp.wait_for(lambda: emsp.sessions[SESSION]["status"] == "COMPLETED")
+        before = dict(emsp.sessions[SESSION])
+        world.clock.advance(days=1)
+        watch = Watch(world.database, wake=world.wake, clock=world.clock)
+        assert watch.apply("reservations_unused") == 1
+        bill_all(world.database)
+        world.heard()
+        await emsp.wait_for(lambda: emsp.cdrs)
+        await world.all_told()
+    (cdr,) = emsp.cdrs
+    assert (cdr["session_id"], cdr["total_energy"], cdr["total_cost"]["excl_vat"]) == (SESSION, 0, 4)
+    assert emsp.sessions[SESSION] == before
+    assert told(emsp) == [("PUT", "RESERVATION"), ("PATCH", "COMPLETED")]
+    with world.database.read() as connection:
+        assert world.render(connection, "sessions", SESSION, world.partner().id)["status"] == "COMPLETED"
+    assert emsp.complaints == []

@@ -237,3 +237,86 @@ async def test_a_restriction_that_nobody_can_judge_makes_no_price(database: Data
         bill_all(database)
         assert story.rows(ChargeRecord) == []
         assert story.rows(Review)[0].reasons == ["unsupported:min_power"]
+
+
+# ---- that nobody used -----------------------------------------------------------------------------------------------
+
+
+def unused(story: Story) -> int:
+    return apply(story, "reservations_unused")
+
+
+async def expired(story: Story, **days: float) -> None:
+    await kept(story, minutes=40)
+    apply(story, "reservations")
+    story.pass_time(**(days or {"days": 1}))
+
+
+async def test_one_that_nobody_used_is_billed_a_day_later_once(database: Database) -> None:
+    """TC-25, TC-26, CD-11, CD-12, CD-18, CD-27"""
+    async with told(database) as story:
+        await expired(story, hours=23)
+        assert unused(story) == 0
+        story.pass_time(hours=1)
+        assert (unused(story), unused(story)) == (1, 0)
+        bill_all(story.database)
+        (record,) = story.rows(ChargeRecord)
+        assert (record.owner_id, record.energy_mwh, record.duration_s, record.periods) == (7, 0, 0, [])
+        assert record.costs["fixed"] == ["0.0000", "0.0000"]
+        assert record.costs["reservation"] == ["8.5000", "10.2000"]  # 2 and 4, and half an hour of 5
+        (row,) = story.rows(Reservation)
+        assert (row.state, row.transaction_id, row.public_id) == (
+            "expired",
+            record.transaction_id,
+            record.transaction_id,
+        )
+
+        cdr = as_cdr(story, record)
+        assert problems(cdr, "CDR") == []
+        assert (cdr["start_date_time"], cdr["end_date_time"]) == ("2026-06-01T12:00:00Z", "2026-06-01T12:30:00Z")
+        (period,) = cdr["charging_periods"]
+        assert period["dimensions"] == [{"type": "RESERVATION_TIME", "volume": Decimal("0.5")}]
+        assert (cdr["total_energy"], cdr["total_time"], cdr["session_id"]) == (0, Decimal("0.5"), row.public_id)
+        assert (
+            cdr["total_cost"]
+            == cdr["total_reservation_cost"]
+            == {"excl_vat": Decimal("8.5"), "incl_vat": Decimal("10.2")}
+        )
+
+        with database.read() as connection:
+            assert any(
+                "for a reservation that nobody used" in line for line in as_lines(explain(connection, record.id))
+            )
+        assert outcomes(story) == [Outcome.SAME]
+
+
+async def test_who_comes_late_after_that_pays_for_the_charge_alone(database: Database) -> None:  # TC-26
+    async with told(database) as story:
+        await expired(story)
+        unused(story)
+        bill_all(story.database)
+        number = (await story.start(reservation_id=1)).transaction_id
+        story.pass_time(minutes=36)
+        await story.end(number, 2_000_000)
+        bill_all(story.database)
+        alone, charge = sorted(story.rows(ChargeRecord), key=lambda record: record.energy_mwh)
+        assert charge.transaction_id != alone.transaction_id
+        assert "reservation" not in charge.costs
+
+
+@pytest.mark.parametrize("elements", [[SESSION], [SESSION | {"restrictions": {"min_kwh": "1"}}]])
+async def test_without_a_price_for_it_there_is_no_bill(database: Database, elements: list[dict[str, Any]]) -> None:
+    async with told(database) as story:
+        await kept(story, elements, minutes=40)
+        apply(story, "reservations")
+        story.pass_time(days=1)
+        assert unused(story) == 0
+
+
+async def test_one_that_was_cancelled_costs_nothing(database: Database) -> None:  # TC-26
+    async with told(database) as story:
+        await kept(story)
+        cancel(story, 1)
+        await carried(story)
+        story.pass_time(days=2)
+        assert unused(story) == 0
