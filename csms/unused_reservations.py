@@ -80,7 +80,7 @@ def _of_nobody(connection: Connection, row: Row[Any], tariff: Row[Any], number: 
         "country_code": row.country_code,
         "party_id": row.party_id,
         "station_id": row.station_id,
-        "ocpp_version": station.ocpp_version or "1.6",
+        "ocpp_version": station.ocpp_version or "",
         "evse": row.evse,
         "connector": 1,
         "state": State.ENDED.value,
