@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
@@ -41,16 +42,30 @@ class Client:
     async def script(self, text: str, keys: Sequence[str], *arguments: Any) -> Any:
         return await self.ask("EVAL", text, len(keys), *keys, *arguments)
 
-    async def write(self, commands: Sequence[Sequence[Any]]) -> Sequence[Any]:
-        """All in one round trip; a command that Redis refused answers with its exception."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            cast(Any, pipeline).execute_command(*command)
+    async def write(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+        """All in one round trip; a command that Redis refused answers with its exception. Packed by hiredis, and not by
+        redis-py's pipeline, which takes twice as long."""
         async with asyncio.timeout(ANSWER_S):
-            return await pipeline.execute(raise_on_error=False)
+            pool: Any = self._redis.connection_pool
+            connection: Any = await pool.get_connection()
+            try:
+                await connection.send_packed_command(list(map(pack_command, commands)))
+                return [await _answer(connection) for _ in commands]
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+            finally:
+                await pool.release(connection)
 
     def pubsub(self) -> PubSub:
         return self._redis.pubsub()
 
     async def close(self) -> None:
         await self._redis.aclose()
+
+
+async def _answer(connection: Any) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as refused:
+        return refused

@@ -1,7 +1,7 @@
 """Where a station is: the gateway that holds its newest socket is looked up by all, and the core hears of it in the stream."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -170,7 +170,7 @@ async def give_up(client: Client, gateway: str, *, streams: int, clock: Callable
     return given
 
 
-def _giving_up(station_id: str, gateway: str, connection_id: str, *, streams: int, now: datetime) -> Sequence[object]:
+def _giving_up(station_id: str, gateway: str, connection_id: str, *, streams: int, now: datetime) -> tuple[object, ...]:
     closed = ConnectionClosed(
         connection_id=connection_id, station_id=station_id, closed_at=now, reason="its gateway died"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from tests.bench import counting, fleet, lists, messages, page, postgres, pricing, remote_start, table
+from tests.bench import bus, counting, fleet, lists, messages, page, postgres, pricing, remote_start, table
 from tests.bench.calibration import Calibration
 from tests.bench.load import Charger
 from tests.bench.service import PASSWORD, serving
@@ -65,6 +65,10 @@ def of_lists(size: Size, database_url: str | None, database: str) -> Sequence[Ro
     return [*found, Row(what="beside the lists: a million turns of an empty loop", reached=str(calibration))]
 
 
+def of_bus(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
+    return [] if database_url is None else bus.rows(200, size.messages, database_url)  # roles share a PostgreSQL
+
+
 def of_pricing(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
     name = f"sessions of {pricing.MINUTES} minutes priced, one core"
     return [at_least(name, pricing.sessions_per_second(), pricing.TARGET, "/s")]
@@ -79,6 +83,7 @@ PARTS: dict[str, tuple[Part, bool]] = {  # (what measures it, whether on each da
     "fleet": (of_fleet, True),
     "remote-starts": (of_remote_starts, True),
     "lists": (of_lists, False),
+    "bus": (of_bus, True),
     "pricing": (of_pricing, False),
     "metrics": (of_metrics, False),
 }

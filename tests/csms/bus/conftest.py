@@ -4,14 +4,15 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.csms.bus.redis_server import RedisServer, binary
 from tests.csms.bus.roles import Roles
+from tests.redis_server import RedisServer, installed
 
 
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
     """A redis-server that keeps what it confirmed (appendfsync always), on a unix socket."""
-    server = RedisServer(binary())
+    installed()
+    server = RedisServer()
     try:
         server.start()
         yield server

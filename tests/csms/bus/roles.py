@@ -6,9 +6,9 @@ from typing import Any
 
 from csms.bus.redis_streams import RedisBus
 from csms.database import Database
-from tests.csms.bus.redis_server import RedisServer
 from tests.csms.bus.words import until
 from tests.csms.core_story import Story
+from tests.redis_server import RedisServer
 
 
 class Gateway:

@@ -16,9 +16,9 @@ from csms.commands import (
     TriggerMessage,
 )
 from csms.models import Connection, Station
-from tests.csms.bus.redis_server import RedisServer
 from tests.csms.bus.roles import Gateway, Roles
 from tests.csms.bus.words import boot, closed, opened, until
+from tests.redis_server import RedisServer
 
 SETTINGS = ConfigurationAnswer(
     outcome=Outcome.ACCEPTED, settings=(ConfigurationSetting(key="HeartbeatInterval", value="300"),)

@@ -12,9 +12,9 @@ from csms.bus import NotTaken, dead_letters, names
 from csms.bus.client import Client
 from csms.events import RegistrationStatus
 from csms.models import HandledEvent, JournalEntry, MeterSampleRow, StationBoot
-from tests.csms.bus.redis_server import RedisServer
 from tests.csms.bus.roles import Roles
 from tests.csms.bus.words import boot, sample, start, status, until
+from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[3]
 ACCEPTED = RegistrationStatus.ACCEPTED
