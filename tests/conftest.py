@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 
 from csms.database import Database
 from csms.schema import migrate
+from tests.redis_server import RedisServer
 
 MEMORY = Path("/dev/shm")
 ROOM = 2 << 30
@@ -168,6 +169,25 @@ BEGIN
     END LOOP;
 END $$
 """
+
+
+# ---- Redis ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A redis-server of the test's own to kill, on a unix socket, which keeps what it confirmed (appendfsync always)."""
+    if shutil.which("redis-server") is None:
+        reason = "no redis-server on PATH"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    server = RedisServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 # ---- PostgreSQL -----------------------------------------------------------------------------------------------------

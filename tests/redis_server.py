@@ -1,27 +1,16 @@
 """A redis-server in a folder of its own, on a unix socket there."""
 
-import os
 import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-import pytest
 import redis
 
 from csms.bus import names
 
 START_LIMIT_S = 30
-
-
-def installed() -> None:
-    """Skips the test where there is none; in CI that is a failure."""
-    if shutil.which("redis-server") is None:
-        reason = "no redis-server on PATH"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 class RedisServer:

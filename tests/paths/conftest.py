@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.csms.bus.redis_server import RedisServer, binary
 from tests.paths.partner import Emsp
 from tests.paths.roles import Deployment
 from tests.paths.service import Service
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +33,6 @@ async def service(tmp_path: Path, empty_url: str) -> AsyncIterator[Service]:
     """Running, with a site; on each of the two databases, which it has migrated itself."""
     async with _running(tmp_path, empty_url) as service:
         yield service
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    """One of the test's own, which keeps what it confirmed."""
-    server = RedisServer(binary())
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

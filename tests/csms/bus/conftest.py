@@ -1,23 +1,11 @@
-"""A Redis of the test's own, which it may stop, freeze and start again."""
+"""Gateways and workers over a Redis and a PostgreSQL of the tests' own."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.csms.bus.roles import Roles
-from tests.redis_server import RedisServer, installed
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    """A redis-server that keeps what it confirmed (appendfsync always), on a unix socket."""
-    installed()
-    server = RedisServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture
