@@ -70,6 +70,10 @@ def fleet(
     charge: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds of a charge; the whole life.", rich_help_panel=LIFE)
     ] = None,
+    start_within: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Seconds within which charges start; a sample interval.", rich_help_panel=LIFE),
+    ] = None,
     offline: Annotated[
         float,
         typer.Option(
@@ -141,6 +145,7 @@ def fleet(
             sample_s=sample_interval,
             values=values,
             charge_s=charge,
+            starts_within_s=start_within,
         ),
         id_prefix=id_prefix,
         token_prefix=token_prefix,

@@ -48,7 +48,7 @@ ANSWERS: Mapping[str, Any] = {
 @dataclass(frozen=True, kw_only=True)
 class Habits:
     """What every charger of the fleet does. `heartbeat_s` None: as its Boot is answered. `values`: of one sample.
-    `charge_s` None: one charge, until the end of the run."""
+    `charge_s` None: one charge, until the end of the run. `starts_within_s`: the first charges, None within `sample_s`."""
 
     address: Address
     password: str | None = field(default=None, repr=False)
@@ -57,6 +57,7 @@ class Habits:
     sample_s: float = 30.0
     values: int = 10
     charge_s: float | None = None
+    starts_within_s: float | None = None
     power_w: int = 11_000
     answer_s: float = 30.0
     connect_s: float = 60.0
@@ -224,7 +225,7 @@ class LeanCharger:
     # ---- charging: what it writes down, line or not -----------------------------------------------------------------
 
     def _start_at(self) -> float:
-        return self._course.charge_from + self.phase * self._habits.sample_s
+        return self._course.charge_from + self.phase * (self._habits.starts_within_s or self._habits.sample_s)
 
     def _charge(self, now: float) -> None:
         """Queues what is due by now."""

@@ -14,6 +14,7 @@ from csms.simulator.tally import Played, Tally
 
 LOOKS_EVERY_S = 0.25
 DRAINS_WITHIN_S = 60.0  # after the end: what waits is delivered, or lost
+DRAINED_PER_S = 50  # of more chargers, so many have their last word in a second
 CHARGERS_AN_ADDRESS = 5_000
 
 
@@ -22,7 +23,8 @@ class LoadPlan:
     """`duration_s` begins when all are connected and booted; they come within `ramp_s`, and have `up_within_s` for it.
     `charging` is the share of them that charges, `offline` the share of those that charge a while without a line (the
     second quarter of the duration). `storm_at_s`: `storm_share` of all lines are cut then, and come back within
-    `storm_spread_s`; those who charge are the last of them. `sources`: addresses to call from, None any."""
+    `storm_spread_s`; those who charge are the last of them. `drain_s` None: time enough for so many. `sources`: addresses to
+    call from, None any."""
 
     stations: int
     habits: Habits
@@ -37,7 +39,7 @@ class LoadPlan:
     storm_share: float = 1.0
     storm_spread_s: float = 0.0
     sources: Sequence[str] | None = None
-    drain_s: float = DRAINS_WITHIN_S
+    drain_s: float | None = None
 
     def station_id(self, number: int) -> str:
         return f"{self.id_prefix}{number:05d}"
@@ -146,7 +148,8 @@ class _Run:
             await self._weigh_server("connected")
             self._course.charge_from = up_at
             self._course.ends_at = up_at + plan.duration_s
-            self._course.gives_up_at = self._course.ends_at + plan.drain_s
+            drain_s = plan.drain_s if plan.drain_s is not None else max(DRAINS_WITHIN_S, plan.stations / DRAINED_PER_S)
+            self._course.gives_up_at = self._course.ends_at + drain_s
             for charger in self._chargers:
                 charger.wake()
             await self._events(up_at)

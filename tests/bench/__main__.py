@@ -29,8 +29,8 @@ class Size:
     remote_starts: int
 
 
-FULL = Size(chargers=100, messages=20_000, stations=10_000, seconds=40.0, remote_starts=200)
-QUICK = Size(chargers=50, messages=2_000, stations=500, seconds=25.0, remote_starts=40)
+FULL = Size(chargers=100, messages=20_000, stations=10_000, seconds=20.0, remote_starts=200)
+QUICK = Size(chargers=50, messages=2_000, stations=500, seconds=15.0, remote_starts=40)
 
 Part = Callable[[Size, str | None, str], Sequence[Row]]  # size, URL of an empty database (None: a file), its kind
 

@@ -13,6 +13,8 @@ from tests.bench.table import Row, at_most
 KB_A_CHARGER, MB_OF_ALL, ALL = 20, 250, 10_000
 STORM_S, IN_STORM_MS = 20, 1_000
 PER_S, ANSWER_MS = 1_000, 50
+STARTS_PER_S = 100  # charges that begin in a second, until all charge
+STORM_LASTS_S = 10.0  # the fleet lives longer when the storm does
 STAY = 0.02  # of all, while the others are cut
 
 
@@ -22,26 +24,20 @@ def rows(stations: int, seconds: float, database_url: str | None, database: str)
     many = f"{stations:,} chargers"
     per_s = PER_S * stations // ALL
     with serving(names, database_url) as service:
-        ramp = max(2.0, stations / 250)
+        ramp, starts_s = max(2.0, stations / 250), max(10.0, stations / STARTS_PER_S)
         idle = _live(service, stations, "--duration", "1", "--ramp", f"{ramp}", "--charging", "0")
         rss = idle["server_mb"]
-        steady = _live(
-            service,
-            stations,
-            "--duration",
-            f"{seconds}",
-            "--ramp",
-            f"{ramp}",
-            "--charging",
-            "1",
-            "--sample-interval",
-            "10",
-        )
         storm = _live(
             service,
             stations,
-            *("--duration", f"{seconds}", "--ramp", f"{ramp}", "--charging", f"{STAY}", "--sample-interval", "1"),
+            *("--duration", f"{STORM_LASTS_S}", "--ramp", f"{ramp}", "--charging", f"{STAY}", "--sample-interval", "1"),
             *("--storm-at", "3", "--storm-share", f"{1 - STAY}"),
+        )
+        steady = _live(
+            service,
+            stations,
+            *("--duration", f"{starts_s + seconds}", "--ramp", f"{ramp}", "--start-within", f"{starts_s}"),
+            *("--charging", "1", "--sample-interval", "10"),
         )
     each_kb = (rss["connected"] - rss["before"]) * 1024 / stations
     back, others = storm["reconnects"] or {}, storm["in_storm"] or {}
