@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 NO_SHOW_S = 30  # R03
 PARTNER = "partner:"  # with which `requested_by` begins where a partner asks
 GRACE_S = 10.0  # after its deadline a request without an outcome was lost with its process
+_QUEUED = select(RemoteRequest.id).where(RemoteRequest.state == "queued").limit(1)  # asked four times a second
 
 STATE: dict[Outcome, str] = {
     Outcome.ACCEPTED: "accepted",
@@ -225,7 +226,7 @@ class RemoteControl:
         row = RemoteRequest
         now = self._clock()
         with self._database.read() as connection:
-            if connection.execute(select(row.id).where(row.state == "queued").limit(1)).scalar() is None:
+            if connection.execute(_QUEUED).scalar() is None:
                 return []
         with self._database.write() as connection:
             taken = connection.execute(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy import Connection, bindparam, or_, select, update
 
 from adapters import shown, v211
 from adapters.commands import CANCELED_RESERVATION, canceled_reservation, command_result
@@ -16,7 +16,7 @@ from crud.hub_clients import away
 from crud.models import CommandCallback
 from crud.partners import Partners
 from csms.commands import Outcome
-from csms.database import Database
+from csms.database import Database, Utc
 from csms.journal import FactType, Wake
 from csms.models import RemoteRequest, Reservation
 from csms.sealing import SealBroken
@@ -92,16 +92,16 @@ class Callbacks:
         """The results that are known and not sent; they count as sent from here on."""
         now = self._clock()
         with self._database.read() as connection:
-            looks = (_known(now), _cancelled(now))
-            if all(connection.execute(look.limit(1)).first() is None for look in looks):
+            since = {"abandoned": now - ABANDONED_AFTER, "running_out": now - CANCELLED_WITHIN}
+            if all(connection.execute(look, since).first() is None for look in _LOOKS):
                 return []
         with self._database.write() as connection:
-            known = connection.execute(_known(now).limit(AT_ONCE)).all()
+            known = connection.execute(_KNOWN.limit(AT_ONCE), since).all()
             mine = [row for row in known if self._mine(connection, row, CommandCallback.sent_at, now)]
             results = [
                 self._result(connection, row, BODIES.get(row.command, of_command)(connection, row, now)) for row in mine
             ]
-            cancelled = connection.execute(_cancelled(now).limit(AT_ONCE)).all()
+            cancelled = connection.execute(_CANCELLED.limit(AT_ONCE), since).all()
             mine = [row for row in cancelled if self._mine(connection, row, CommandCallback.withdrawn_at, now)]
             results += [
                 self._result(connection, row, canceled_reservation())
@@ -197,37 +197,31 @@ _WAITING = (
 )
 
 
-def _known(now: datetime) -> Any:
-    """Callbacks whose request has an outcome, or was left without one by a process that died (CM-06)."""
-    return (
-        select(*_WAITING)
-        .join(RemoteRequest, RemoteRequest.id == CommandCallback.request_id)
-        .where(
-            CommandCallback.sent_at.is_(None),
-            or_(
-                RemoteRequest.outcome.is_not(None),
-                and_(RemoteRequest.outcome.is_(None), RemoteRequest.deadline_at < now - ABANDONED_AFTER),
-            ),
-        )
-        .order_by(CommandCallback.created_at)
+# Callbacks whose request has an outcome, or was left without one by a process that died (CM-06).
+_KNOWN = (
+    select(*_WAITING)
+    .join(RemoteRequest, RemoteRequest.id == CommandCallback.request_id)
+    .where(
+        CommandCallback.sent_at.is_(None),
+        or_(RemoteRequest.outcome.is_not(None), RemoteRequest.deadline_at < bindparam("abandoned", type_=Utc)),
     )
-
-
-def _cancelled(now: datetime) -> Any:
-    """Reservations that a partner was granted and that were cancelled since, whoever asked for it."""
-    return (
-        select(*_WAITING, Reservation.number, Reservation.station_id, Reservation.created_at.label("reserved_at"))
-        .join(RemoteRequest, RemoteRequest.id == CommandCallback.request_id)
-        .join(Reservation, Reservation.remote_request_id == CommandCallback.request_id)
-        .where(
-            Reservation.state == "cancelled",
-            Reservation.expires_at > now - CANCELLED_WITHIN,
-            RemoteRequest.outcome == Outcome.ACCEPTED.value,
-            CommandCallback.sent_at.is_not(None),
-            CommandCallback.withdrawn_at.is_(None),
-        )
-        .order_by(CommandCallback.created_at)
+    .order_by(CommandCallback.created_at)
+)
+# Reservations that a partner was granted and that were cancelled since, whoever asked for it.
+_CANCELLED = (
+    select(*_WAITING, Reservation.number, Reservation.station_id, Reservation.created_at.label("reserved_at"))
+    .join(RemoteRequest, RemoteRequest.id == CommandCallback.request_id)
+    .join(Reservation, Reservation.remote_request_id == CommandCallback.request_id)
+    .where(
+        Reservation.state == "cancelled",
+        Reservation.expires_at > bindparam("running_out", type_=Utc),
+        RemoteRequest.outcome == Outcome.ACCEPTED.value,
+        CommandCallback.sent_at.is_not(None),
+        CommandCallback.withdrawn_at.is_(None),
     )
+    .order_by(CommandCallback.created_at)
+)
+_LOOKS = (_KNOWN.limit(1), _CANCELLED.limit(1))
 
 
 def canceller(connection: Connection, row: Any) -> str | None:

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, not_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, literal, not_, select
 from sqlalchemy.engine import Row
 
 from crud.models import Delivery, Partner
 from crud.partners import PartnerState
+from csms.database import Utc
 from csms.models import ChargeRecord, Evse
 from ocpi_bridge.emsp_wire import Delivery as Answer
 from ocpi_bridge.push import ENDPOINT
@@ -34,6 +35,7 @@ WAITS_FOR = {
 PARTS = {"locations": ("evses",)}  # what else is called at a module's endpoint
 
 WAITING = and_(Delivery.wanted > Delivery.told, Delivery.stopped.is_(None))
+_ANYTHING = select(Delivery.id).where(WAITING, Delivery.next_attempt_at <= bindparam("now", type_=Utc)).limit(1)
 
 Key = tuple[int, str, str]
 
@@ -62,6 +64,8 @@ def pick(
 ) -> list[Due]:
     """Of each partner at most `free(partner_id)`, no two with one key, none whose key is in flight; of a circuit in `room` no
     more than that says."""
+    if connection.execute(_ANYTHING, {"now": now}).first() is None:
+        return []  # most often so, and asked several times a second
     rows = connection.execute(_due(now, [circuit for circuit, calls in room.items() if calls < 1])).all()
     if not rows:
         return []

@@ -58,8 +58,17 @@ ROLE = {"chargingprofiles": "SENDER"}  # which end of a module hears of it, wher
 class Push:
     """The journal's reader "ocpi_push"."""
 
-    def __init__(self, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, *, clock: Callable[[], datetime], due: Callable[[], None] = lambda: None) -> None:
+        """`due` is called after the commit that made deliveries due."""
         self._clock = clock
+        self._due = due
+        self._anything = False
+
+    def committed(self) -> None:
+        """The Subscriber's `then`."""
+        anything, self._anything = self._anything, False
+        if anything:
+            self._due()
 
     def handle(self, connection: Connection, facts: Sequence[Recorded]) -> None:
         subjects: defaultdict[Rule, set[str]] = defaultdict(set)
@@ -81,6 +90,7 @@ class Push:
             else:
                 owners = OWNERS[rule.subjects or rule.module](connection, ids)
                 wanted.update((owner, rule.module, subject) for subject, owner in owners if owner in hearing)
+        self._anything = self._anything or bool(wanted)
         enqueue(connection, wanted, self._clock())
 
 

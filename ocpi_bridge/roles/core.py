@@ -102,9 +102,9 @@ class Core:
             types=[FactType.CERTIFICATE_REQUESTED],
             then=self.signed.set,
         )
-        costs, push = CostTeller(clock=clock), Push(clock=clock)
+        costs, push = CostTeller(clock=clock), Push(clock=clock, due=ground.due)
         showing = Subscriber("cost_messages", database, costs.handle, wake=wake, types=COSTS_FOLLOW)
-        telling = Subscriber("ocpi_push", database, push.handle, wake=wake, types=TOLD, then=ground.due)
+        telling = Subscriber("ocpi_push", database, push.handle, wake=wake, types=TOLD, then=push.committed)
         assert self.csms.after_boot is not None  # a service follows up
         return {
             "core": self.csms.run,
