@@ -79,10 +79,15 @@ def _defaults(table: Table, given: tuple[str, ...]) -> dict[str, Any]:
 
 @cache
 def _copied(table: Table, columns: tuple[str, ...], dialect: Dialect) -> Copied:
-    types = [table.columns[name].type.dialect_impl(dialect) for name in columns]
-    spelt = [dialect.type_compiler_instance.process(type_) for type_ in types]
     return Copied(
         statement=f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)",
-        types=[POSTGRES_NAMES.get(name, name.lower()) for name in spelt],
-        processors=[type_.bind_processor(dialect) for type_ in types],
+        types=types_of(table, columns, dialect),
+        processors=[table.columns[name].type.dialect_impl(dialect).bind_processor(dialect) for name in columns],
     )
+
+
+def types_of(table: Table, columns: Sequence[str], dialect: Dialect) -> Sequence[str]:
+    """As PostgreSQL calls them."""
+    types = (table.columns[name].type.dialect_impl(dialect) for name in columns)
+    spelt = [dialect.type_compiler_instance.process(type_) for type_ in types]
+    return [POSTGRES_NAMES.get(name, name.lower()) for name in spelt]
