@@ -1,5 +1,6 @@
 """What crosses Redis, as bytes: entries of a station's stream towards the core, messages to a process's inbox."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, TypeAlias, cast
 
@@ -96,7 +97,8 @@ Message: TypeAlias = Replied | NotHandled | Asked | Answered | Displaced
 
 _encoder = msgspec.msgpack.Encoder()
 _entry: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Entry)
-_messages: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(list[Message])
+_message: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Message)
+_several = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 def entry_to_bytes(entry: Entry) -> bytes:
@@ -115,8 +117,13 @@ def messages_to_bytes(messages: list[Message]) -> bytes:
     return _encoder.encode(messages)
 
 
-def messages_from_bytes(data: bytes) -> list[Message]:
-    return cast(list[Message], _messages.decode(data))
+def messages_from_bytes(data: bytes) -> Iterator[Message | msgspec.MsgspecError]:
+    """What another release wrote and this one cannot read is an error in its place: it takes no other message along."""
+    for each in _several.decode(data):
+        try:
+            yield _message.decode(each)
+        except msgspec.MsgspecError as error:
+            yield error
 
 
 def raw(value: Any) -> msgspec.Raw:

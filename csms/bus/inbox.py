@@ -39,10 +39,8 @@ class Inbox:
         answer = await self._client.ask("XREAD", "COUNT", AT_ONCE, "BLOCK", BLOCK_MS, "STREAMS", self._key, self._last)
         for entry_id, fields in answer[0][1] if answer else ():
             self._last = entry_id.decode()
-            try:
-                messages = messages_from_bytes(fields[b"m"])
-            except (msgspec.MsgspecError, KeyError) as error:
-                log.error("message_unreadable", entry_id=self._last, error=str(error)[:300])
-                continue
-            for message in messages:
-                self._hear(message, self._last)
+            for message in messages_from_bytes(fields[b"m"]):
+                if isinstance(message, msgspec.MsgspecError):
+                    log.error("message_unreadable", entry_id=self._last, error=str(message)[:300])
+                else:
+                    self._hear(message, self._last)

@@ -123,6 +123,7 @@ class RedisBus:
                 self._outbox.run,
                 self._inbox.run,
                 self._beat,
+                self._give_up,
                 self._arrivals.run,
                 self._wakes.tell,
                 self._wakes.listen,
@@ -157,9 +158,6 @@ class RedisBus:
             try:
                 async with asyncio.timeout(ALIVE_S):
                     known = await self._life.beat()
-                    if self._life.workers[:1] == (self.process_id,):
-                        for gateway in self._life.silent_gateways:
-                            await give_up(self._client, gateway, streams=self._streams, clock=self._clock)
             except AWAY as error:
                 log.warning("redis_away", error=f"{type(error).__name__}: {error}"[:300])
                 continue
@@ -167,6 +165,18 @@ class RedisBus:
                 log.warning("redis_forgot_us")
                 self._arrivals.say_again()
                 self._reports.say_again()
+
+    async def _give_up(self) -> None:
+        """One worker is enough; beside the beat, since a gateway may have held many stations."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            if self._life.workers[:1] != (self.process_id,):
+                continue
+            for gateway in self._life.silent_gateways:
+                try:
+                    await give_up(self._client, gateway, streams=self._streams, clock=self._clock)
+                except AWAY as error:
+                    log.warning("gateway_not_given_up", gateway=gateway, error=f"{type(error).__name__}: {error}"[:300])
 
     def _hear(self, message: Message, entry_id: str) -> None:
         match message:

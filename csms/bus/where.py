@@ -165,8 +165,8 @@ async def give_up(client: Client, gateway: str, *, streams: int, clock: Callable
             given += sum(answer for answer in await client.write(commands) if isinstance(answer, int))
         if cursor == 0:
             break
-    await client.ask("SREM", names.SILENT, gateway)
-    log.warning("gateway_died", gateway=gateway, stations=given)
+    if await client.ask("SREM", names.SILENT, gateway):
+        log.warning("gateway_died", gateway=gateway, stations=given)
     return given
 
 

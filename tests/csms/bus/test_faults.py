@@ -6,14 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from csms.bus import NotTaken, dead_letters, names
 from csms.bus.client import Client
-from csms.events import RegistrationStatus
+from csms.events import BootReply, RegistrationStatus
 from csms.models import HandledEvent, JournalEntry, MeterSampleRow, StationBoot
 from tests.csms.bus.roles import Roles
 from tests.csms.bus.words import boot, sample, start, status, until
+from tests.csms.core_story import NOON
 from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[3]
@@ -236,6 +238,20 @@ async def test_an_entry_of_another_release_is_kept_for_people(roles: Roles, redi
     [letter] = await dead_letters.letters(client)
     assert (letter.kind, letter.stream, letter.entry) == ("unreadable", 3, b"not ours")
     await client.close()
+
+
+async def test_a_message_of_another_release_takes_no_other_along(roles: Roles, redis_server: RedisServer) -> None:
+    gateway = await roles.gateway()
+    story = roles.story()
+    story.site("CP1")
+    reporting = asyncio.create_task(gateway.bus.report(event := boot("CP1")))
+    await until(lambda: waiting(redis_server) == 1)
+    reply = BootReply(status=ACCEPTED, current_time=NOON, interval_s=300)
+    messages = [["of the next release", 1], ["replied", event.event_id, reply]]
+    with redis_server.look() as redis:
+        redis.xadd(names.inbox(gateway.bus.process_id), {"m": msgspec.msgpack.encode(messages)})
+    async with asyncio.timeout(30):
+        assert await reporting == reply
 
 
 async def test_a_full_stream_takes_no_more_until_a_worker_has_made_room(
