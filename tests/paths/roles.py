@@ -19,17 +19,22 @@ START_LIMIT_S = 90.0  # five processes load what they need at once
 
 
 class Deployment(Service):
-    """Two gateways, two workers, one api. `ocpp_url` is the first gateway's."""
+    """Two gateways, two workers, two apis. `ocpp_url` is the first gateway's; `public_url` is what stands before the apis."""
 
-    NAMES = ("gateway-1", "gateway-2", "worker-1", "worker-2", "api-1")
+    NAMES = ("gateway-1", "gateway-2", "worker-1", "worker-2", "api-1", "api-2")
 
     def __init__(self, folder: Path, database_url: str, redis_url: str) -> None:
         super().__init__(folder, database_url)
-        ports = processes.free_ports(2 + len(self.NAMES))
-        self.ocpp_urls = [f"ws://127.0.0.1:{port}/ocpp" for port in ports[:2]]
+        ports = dict(zip(self.NAMES, processes.free_ports(len(self.NAMES)), strict=True))
+        self.ocpp_urls = [f"ws://127.0.0.1:{ports[name]}/ocpp" for name in ("gateway-1", "gateway-2")]
         self.ocpp_url = self.ocpp_urls[0]
-        self.metrics = {name: f"127.0.0.1:{port}" for name, port in zip(self.NAMES, ports[2:], strict=True)}
-        self._ocpp = {f"gateway-{n}": f"127.0.0.1:{port}" for n, port in enumerate(ports[:2], start=1)}
+        self.front_port = int(self.public_url.rpartition(":")[2])
+        self.api_ports = [ports["api-1"], ports["api-2"]]
+        self.metrics = {
+            name: f"127.0.0.1:{port}"
+            for name, port in zip(self.NAMES, processes.free_ports(len(self.NAMES)), strict=True)
+        }
+        self._listens = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         self._environ |= {"ROAMBRIDGE_REDIS_URL": redis_url}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -37,9 +42,10 @@ class Deployment(Service):
         """These, or all, at once; returns when each says that it is ready."""
         wanted = names or self.NAMES
         for name in wanted:
-            environ = self._environ | {"ROAMBRIDGE_METRICS_LISTEN": self.metrics[name]}
-            if name in self._ocpp:
-                environ["ROAMBRIDGE_OCPP_LISTEN"] = self._ocpp[name]
+            listens = self._listens[name]
+            own = {"METRICS_LISTEN": self.metrics[name], "OCPP_LISTEN": listens, "HTTP_LISTEN": listens}
+            environ = self._environ | {f"ROAMBRIDGE_{setting}": value for setting, value in own.items()}
+            if name.startswith("gateway"):
                 del environ["ROAMBRIDGE_SECRET_KEY"]  # it needs none
             self._running[name] = processes.start(
                 ["-m", "ocpi_bridge", name.partition("-")[0]],

@@ -52,6 +52,14 @@ async def test_a_station_that_comes_to_another_gateway_leaves_the_first_though_t
             await charger.boot()
             await records.until(where, lambda rows: rows[0][0] is not None)
             await is_started(deployment, charger)
+
+            # Whom an operator refuses, the gateway sends away.
+            await deployment.command("station", "refuse", NAME)
+            with pytest.raises(ConnectionClosed) as closed:
+                async with asyncio.timeout(WITHIN_S):
+                    await charger.listening
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1008
         sockets = select(Connection.close_reason).order_by(Connection.opened_at)
         told = [reason for (reason,) in await records.until(sockets, lambda rows: len(rows) == 3)]
         assert told[:2] == ["replaced by a newer connection", "its gateway died"]

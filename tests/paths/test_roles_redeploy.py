@@ -30,7 +30,7 @@ async def all_at_once(chargers: Iterable[PlainCharger], act: Callable[[PlainChar
 async def test_a_redeploy_under_five_hundred_sessions_closes_no_socket_and_loses_nothing(  # B15, K09
     deployment: Deployment,
 ) -> None:
-    await deployment.start()
+    await deployment.start("gateway-1", "gateway-2", *WORKERS, "api-1")
     await deployment.open_many(NAMES)
     began = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=9)
     said = 0

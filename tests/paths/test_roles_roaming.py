@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from tests.paths.balancer import balancer
 from tests.paths.charger import charging_point
 from tests.paths.partner import Emsp
 from tests.paths.roles import Deployment
@@ -14,11 +15,17 @@ DRIVER = "04E1D2C3B4A5AA"
 
 
 @pytest.mark.timeout(300)
-async def test_a_card_and_a_command_of_a_partner_reach_the_charger_at_the_other_gateway(  # B02, B14, K09
+async def test_a_driver_roams_through_any_gateway_and_any_api(  # B02, B14, K09
     deployment: Deployment, emsp: Emsp
 ) -> None:
     await deployment.open()
-    await each_role_has_its_own_routes_only(deployment)
+    async with balancer(deployment.front_port, deployment.api_ports) as front:
+        await each_role_has_its_own_routes_only(deployment)
+        await a_driver_roams(deployment, emsp)
+    assert min(front.carried[port] for port in deployment.api_ports) > 2
+
+
+async def a_driver_roams(deployment: Deployment, emsp: Emsp) -> None:
     partner = await emsp.party("NL-RLS", kind="C")
     await partner.register(*await deployment.invite("Roles"))
     card = await partner.issue(DRIVER, listed=False)
