@@ -180,6 +180,7 @@ class Partners:
             .values(
                 token_in=Partner.pending_in,
                 token_in_digest=Partner.pending_in_digest,
+                told_of_us=None,  # what it answered is lost: it is asked again until it can be called
                 **self._pending(None),
                 **NO_PREVIOUS,
             )

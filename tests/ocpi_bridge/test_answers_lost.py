@@ -100,12 +100,12 @@ async def test_an_old_token_is_dead_after_an_hour_whatever_was_heard(
 # ---- the partner's was lost -----------------------------------------------------------------------------------------
 
 
-def introductions(world: World, door: Door) -> Introductions:
+def introductions(world: World, door: Door, knows: Any = None) -> Introductions:
     return Introductions(
         world.database,
         world.partners,
         door[0],
-        offer=lambda version: None,  # type: ignore[arg-type, return-value]
+        offer=lambda version: knows,
         rotate_after=timedelta(days=30),
         clock=world.clock,
         start_after_s=0,
@@ -148,6 +148,7 @@ async def test_a_partner_that_took_our_new_token_goes_on_with_it_and_mends_its_o
     assert (await emsp.push_token(emsp.issue_token("04A1"))).ok  # it has
     assert world.partner().token_in == emsp.outbound
     assert (await ask(emsp, "GET", door[1], before.token_in)).http_status == 401
+    assert introductions(world, door, knows={}).reason(world.partner()) == "changed"
     with pytest.raises(RegistrationFailed):
         await door[0].rotate("emsp")  # our old token is void there
     assert (await emsp.push_token(emsp.issue_token("04A2"))).ok  # and a failure takes nothing from it
