@@ -22,6 +22,10 @@ from adapters.sessions import cdr_token
 from adapters.signed_data import signed_data_to_ocpi
 from adapters.tariffs import tariff_to_ocpi
 
+PRICED = frozenset(
+    {"tariffs", "total_cost", "total_fixed_cost", "total_energy_cost", "total_time_cost", "total_parking_cost"}
+    | {"total_reservation_cost"}
+)
 COSTS = {"fixed": "total_fixed_cost", "energy": "total_energy_cost", "time": "total_time_cost"}
 
 
@@ -77,6 +81,16 @@ def cdr_to_ocpi(record: Any, tariff: Any, transaction: Any) -> dict[str, Any]:
             "last_updated": moment(record.created_at),
         }
     )
+
+
+def without_prices(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A CDR, or a Session, for a partner that prices it itself: a CDR must have a total_cost, which is zero then (CD-34)."""
+    shown = {name: value for name, value in body.items() if name not in PRICED}
+    shown["charging_periods"] = [
+        {name: value for name, value in period.items() if name != "tariff_id"}
+        for period in body.get("charging_periods", ())
+    ]
+    return present(shown | ({"total_cost": price(Decimal(), Decimal())} if "cdr_location" in body else {}))
 
 
 def cdr_location(snapshot: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, select
 
 from adapters import v211
-from adapters.cdrs import cdr_to_ocpi
+from adapters.cdrs import cdr_to_ocpi, without_prices
 from adapters.rendered import Rendered
 from crud.kept import Kept
 from crud.pages import Listed, fetch, page_of
+from crud.partners import prices_itself
 from crud.scope import own
 from csms.database import Database
 from csms.models import ChargeRecord, Tariff, Transaction
@@ -67,15 +68,21 @@ def _rendered(connection: Connection, records: Sequence[Row[Any]]) -> dict[str, 
     if not records:
         return {}
     started = select(
-        _TRANSACTION.id, _TRANSACTION.auth_method, _TRANSACTION.authorization_reference, _TRANSACTION.tariff_row
+        _TRANSACTION.id,
+        _TRANSACTION.auth_method,
+        _TRANSACTION.authorization_reference,
+        _TRANSACTION.tariff_row,
+        _TRANSACTION.created_at,
     ).where(_TRANSACTION.id.in_({record.transaction_id for record in records}))
     transactions = {row.id: row for row in connection.execute(started)}
     versions = select(Tariff.__table__).where(Tariff.id.in_({record.tariff_row for record in records}))
     tariffs = {row.id: row for row in connection.execute(versions)}
-    return {
-        record.id: Rendered(
-            cdr_to_ocpi(record, tariffs.get(record.tariff_row), transactions[record.transaction_id]),
-            beside={"snapshot": record.snapshot},
-        )
-        for record in records
-    }
+    itself = prices_itself(connection, {record.owner_id for record in records})
+    found = {}
+    for record in records:
+        transaction = transactions[record.transaction_id]
+        cdr = cdr_to_ocpi(record, tariffs.get(record.tariff_row), transaction)
+        if itself(record.owner_id, transaction.created_at):
+            cdr = without_prices(cdr)
+        found[record.id] = Rendered(cdr, beside={"snapshot": record.snapshot})
+    return found

@@ -20,6 +20,7 @@ class Partner(Base):
     `roles`: [{role, country_code, party_id, business_details}]; `endpoints`: [{identifier, role, url}].
     `clients_pulled_at`: of a hub, when the pull began that read its list of clients last; None: no list is known.
     `told_of_us`: what it knows of us by our last credentials: {"parties": [CC-PID], "endpoints": [...]} (VE-07).
+    `prices_itself`: when it was that it wanted no prices of ours (CD-34): [[since, until or null]], of sessions begun then.
     `asked_of_strangers`: it agreed to be asked about cards that nobody has listed (TK-35).
     """
 
@@ -46,6 +47,7 @@ class Partner(Base):
     tokens_pulled_at: Mapped[datetime | None]
     clients_pulled_at: Mapped[datetime | None]
     told_of_us: Mapped[JsonValue | None]
+    prices_itself: Mapped[JsonValue | None]
     asked_of_strangers: Mapped[bool | None]
     created_at: Mapped[datetime]
     registered_at: Mapped[datetime | None]

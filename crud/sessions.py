@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, or_, select, union_all
 
+from adapters.cdrs import without_prices
 from adapters.rendered import Rendered
 from adapters.sessions import reserved_to_ocpi, session_to_ocpi
 from crud.kept import Kept
 from crud.pages import Listed, fetch, page_of
+from crud.partners import prices_itself
 from crud.scope import own
 from csms.billing.pricing import Price
 from csms.billing.tariffs import Period
@@ -93,13 +95,16 @@ class SessionsCrud:
         if not looks:
             return {}
         charging = select(Transaction.__table__).where(_TRANSACTION.id.in_(looks))
-        fresh = {row.id: self._charging(connection, row) for row in connection.execute(charging).all()}
+        rows = connection.execute(charging).all()
+        itself = prices_itself(connection, {row.owner_id for row in rows})
+        fresh = {row.id: self._charging(connection, row, itself(row.owner_id, row.created_at)) for row in rows}
         self._kept.keep(looks, fresh)
         return fresh
 
-    def _charging(self, connection: Connection, row: Row[Any]) -> Rendered:
+    def _charging(self, connection: Connection, row: Row[Any], unpriced: bool) -> Rendered:
         periods, price = self._price_of(connection, row)
-        return Rendered(session_to_ocpi(row, periods, price), beside={"snapshot": row.snapshot})
+        session = session_to_ocpi(row, periods, price)
+        return Rendered(without_prices(session) if unpriced else session, beside={"snapshot": row.snapshot})
 
 
 def _reserved(row: Row[Any]) -> Rendered:

@@ -183,6 +183,17 @@ def strangers(
 
 
 @app.command()
+def pricing(
+    name: Name, theirs: Annotated[bool, typer.Option("--theirs/--ours", help="Whose prices count.")] = True
+) -> None:
+    """Send this partner, as some hubs want it, sessions and CDRs without our prices: of what begins from now on."""
+    with desk() as at, at.database.write() as connection:
+        partner = at.partners.named(connection, name)
+        at.partners.let_price(connection, partner.id, theirs, now())
+    say(f"{name} {'prices itself what begins from now on' if theirs else 'is sent our prices again'}")
+
+
+@app.command()
 def unregister(name: Name) -> None:
     """End the relation: its tokens and its cards are void, whatever it answers."""
     with desk() as at:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
+from crud.models import Partner
 from csms.bus import Admission
 from csms.database import Database
 from csms.models import RemoteRequest, Station, Token
@@ -280,8 +281,17 @@ def test_an_invitation_is_json(cli: Cli, environment: Callable[..., None]) -> No
         assert again["token"] not in shown.output
 
 
+def test_whose_prices_count_can_be_set(cli: Cli, database: Database) -> None:  # CD-34
+    cli("partner", "invite", "Hub")
+    assert cli("partner", "pricing", "Hub").stdout == "Hub prices itself what begins from now on\n"
+    assert cli("partner", "pricing", "Hub", "--ours").stdout == "Hub is sent our prices again\n"
+    with database.read() as connection:
+        ((since, until),) = connection.execute(select(Partner.prices_itself)).scalar_one()
+    assert since <= until
+
+
 def test_a_partner_that_is_not_there(cli: Cli) -> None:
-    for verb in ("show", "unregister", "sync"):
+    for verb in ("show", "unregister", "sync", "pricing"):
         assert refusal(cli("partner", verb, "Acme")).casefold().rstrip(".") == "there is no partner acme"
     said = refusal(cli("partner", "register", "Acme", "--url", "http://127.0.0.1:1/versions", "--token", "secret-a"))
     assert said.startswith("Acme: ")

@@ -40,6 +40,7 @@ async def emsp() -> AsyncIterator[EmspSimulator]:
         yield emsp
 
 
+OTHER_SESSION = "5f0f8a2e-7c1b-4a55-9d0e-2b6f1f3c9a11"
 only_sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 
 
@@ -615,4 +616,37 @@ async def test_an_evse_that_flaps_is_told_at_once_and_then_as_it_is_in_the_end(
         assert len(emsp.requests) == 1
         await world.all_told(pass_time=True)
     assert [request.body["status"] for request in emsp.requests] == ["OUTOFORDER", "CHARGING"]
+    assert emsp.complaints == []
+
+
+async def test_a_partner_that_prices_itself_is_told_no_price(world: World, emsp: EmspSimulator) -> None:
+    """CD-34: of what begins from then on; what began before keeps its prices, whatever is set later."""
+    partner = world.trust(emsp)
+    greet(world, partner)
+
+    def let_price(itself: bool) -> None:
+        with world.database.write() as connection:
+            world.partners.let_price(connection, partner, itself, world.clock())
+
+    let_price(True)
+    let_price(True)
+    async with world.delivering():
+        world.session(partner, energy_mwh=0, created_at=world.clock())
+        world.clock.advance(minutes=15)
+        world.progress(energy_mwh=2_500_000)
+        await world.all_told()
+        let_price(False)
+        world.end(energy_mwh=3_200_000)
+        world.bill(partner)
+        await world.all_told()
+        (cdr,) = emsp.cdrs
+        assert cdr["total_cost"] == {"excl_vat": 0, "incl_vat": 0}
+        assert not cdr.keys() & {"tariffs", "total_energy_cost", "total_fixed_cost"}
+        assert [period for period in cdr["charging_periods"] if "tariff_id" in period] == []
+        assert cdr["total_energy"] > 3
+        assert "total_cost" not in emsp.sessions[SESSION]
+        world.session(partner, id=OTHER_SESSION, energy_mwh=0, created_at=world.clock(), token_id=None)
+        world.end(OTHER_SESSION, energy_mwh=1_000_000)
+        await world.all_told()
+        assert emsp.sessions[OTHER_SESSION]["total_cost"]["excl_vat"] > 0
     assert emsp.complaints == []
