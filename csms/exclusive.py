@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from csms.database import Database
 
@@ -91,6 +92,14 @@ class Exclusive:
             raise
 
     def _take(self) -> Connection | None:
+        """None: another has it, or the database cannot be asked."""
+        try:
+            return self._ask()
+        except SQLAlchemyError as error:
+            log.warning("exclusive_not_asked", name=self._name, error=f"{type(error).__name__}: {error}"[:300])
+            return None
+
+    def _ask(self) -> Connection | None:
         connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
             query = text("SELECT pg_try_advisory_lock(:class, :key)")

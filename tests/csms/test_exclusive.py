@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -89,6 +90,18 @@ async def test_whoever_loses_its_connection_stops_and_says_so(postgres: Database
         await again.began.wait()
         await again.leave()
     postgres.dispose()
+
+
+async def test_while_the_database_is_away_nobody_has_the_lock() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    away = Database(f"postgresql://nobody@127.0.0.1:{port}/nothing")
+    async with asyncio.timeout(LIMIT_S):
+        work = Work(away)
+        assert await work.is_refused()
+        assert not work.task.done()
+        await work.leave()
+    away.dispose()
 
 
 HOLDER = """
