@@ -19,6 +19,7 @@ from csms.journal import Fact, FactType, append, fact_about
 from csms.lifecycle import PARKED, Cause
 from csms.metering import END, power_readings, register_readings
 from csms.models import MeterSampleRow, RefundEvaluation, Transaction
+from csms.sample_span import span_of
 from csms.samples import SAMPLES
 
 HARDLY_ANY_MWH = 100_000  # 0.1 kWh
@@ -113,7 +114,7 @@ def open_evaluation(connection: Connection, transaction: Row[Any], now: datetime
     if NATURE[cause] is not Nature.FAILURE:
         return []
     duration_s = (transaction.ended_at - transaction.started_at).total_seconds()
-    done = car_was_done(_samples(connection, transaction.id), transaction.findings)
+    done = car_was_done(_samples(connection, transaction), transaction.findings)
     evaluation = {
         "transaction_id": transaction.id,
         "cause": cause.value,
@@ -146,7 +147,7 @@ def bill_decided(connection: Connection, transaction: Row[Any]) -> None:
         "currency": None,
     }  # nobody pays
     if bill is not None:
-        done = car_was_done(_samples(connection, transaction.id), transaction.findings)
+        done = car_was_done(_samples(connection, transaction), transaction.findings)
         changes = _judged(bill, Cause(row.cause), energy_mwh, duration_s, done)
     values = {"energy_mwh": energy_mwh, "duration_s": duration_s, **changes}
     _change(connection, row.id, **values)
@@ -169,10 +170,12 @@ def _judged(bill: Row[Any] | None, cause: Cause, energy_mwh: int, duration_s: fl
     }
 
 
-def _samples(connection: Connection, transaction_id: str) -> list[MeterSample]:
+def _samples(connection: Connection, transaction: Any) -> list[MeterSample]:
     """In the order in which they came; what came after the end says nothing of how it ended."""
     row = MeterSampleRow
-    query = select(row.samples).where(row.transaction_id == transaction_id, row.late.is_(False))
+    query = select(row.samples).where(
+        row.transaction_id == transaction.id, row.late.is_(False), span_of(transaction).holds()
+    )
     frames = connection.execute(query.order_by(row.received_at, row.event_id)).scalars()
     return [sample for frame in frames for sample in SAMPLES.decode(frame)]
 

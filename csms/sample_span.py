@@ -34,6 +34,11 @@ def span(transaction: Mapping[str, Any]) -> Span:
     )
 
 
+def span_of(row: Any) -> Span:
+    """As `span`, of what has the COLUMNS as attributes."""
+    return span({column.name: getattr(row, column.name) for column in COLUMNS})
+
+
 def stretched(transaction: Mapping[str, Any], received_at: datetime) -> dict[str, datetime]:
     """What a sample of it that is received now changes in the transaction: most often nothing."""
     known = span(transaction)

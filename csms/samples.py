@@ -113,8 +113,11 @@ class Samples:
         unnamed = {e.station_id for e in events if (e.station_id, numbers[e.event_id]) not in self._named}
         running = self._load(_RUNNING, stations=sorted(unnamed)) if unnamed else []
         self._running = [self._named.get((row["station_id"], row["number"]), row) for row in running]
-        meant = {event.event_id: self._named.get((event.station_id, numbers[event.event_id])) for event in events}
-        self._seen = self._stored(meant)
+        if batch.connection.dialect.name == "sqlite":
+            self._seen = set(batch.connection.execute(_SEEN, {"digests": list(self._digests.values())}).scalars())
+        else:
+            meant = {event.event_id: self._named.get((event.station_id, numbers[event.event_id])) for event in events}
+            self._seen = self._stored(meant)
 
     def _load(self, query: Select[Any], **named: Sequence[Any]) -> list[dict[str, Any]]:
         return [dict(zip(_NAMES, row, strict=True)) for row in self._batch.connection.execute(query, named)]
@@ -122,12 +125,10 @@ class Samples:
     def _stored(self, meant: Mapping[str, dict[str, Any] | None]) -> set[str]:
         """Which of the digests are in the table, by the event and the transaction that it names. A frame that names one of
         ours was stored with it, if ever, in its months; when any other came first nobody knows."""
-        run = self._batch.connection.execute
-        known = [transaction for transaction in meant.values() if transaction is not None]
-        if not known or self._batch.connection.dialect.name == "sqlite":
-            return set(run(_SEEN, {"digests": list(self._digests.values())}).scalars())
-        there = [self._digests[event_id] for event_id, transaction in meant.items() if transaction is not None]
-        found = set(run(_SEEN_THEN, {"digests": there, **around(known)._asdict()}).scalars())
+        run, found = self._batch.connection.execute, set[str]()
+        if known := [transaction for transaction in meant.values() if transaction is not None]:
+            there = [self._digests[event_id] for event_id, transaction in meant.items() if transaction is not None]
+            found.update(run(_SEEN_THEN, {"digests": there, **around(known)._asdict()}).scalars())
         if anywhere := [self._digests[event_id] for event_id, transaction in meant.items() if transaction is None]:
             found.update(run(_SEEN, {"digests": anywhere}).scalars())
         return found

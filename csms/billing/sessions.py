@@ -29,8 +29,7 @@ from csms.billing.tariffs import Tariff
 from csms.lifecycle import Cause
 from csms.models import MeterSampleRow
 from csms.models import Tariff as TariffVersion
-from csms.sample_span import COLUMNS as SPANNED
-from csms.sample_span import span
+from csms.sample_span import span_of
 from csms.samples import SAMPLES
 
 DEFAULT_CURRENCY = "EUR"
@@ -136,7 +135,7 @@ def time_zone_of(transaction: Any) -> str:
 
 def _frames(connection: Connection, transaction: Any) -> Sequence[Frame]:
     row = MeterSampleRow
-    received = span({column.name: getattr(transaction, column.name) for column in SPANNED}).holds()
+    received = span_of(transaction).holds()
     query = (
         select(row.received_at, row.occurred_at, row.samples, row.event_id)
         .where(row.transaction_id == transaction.id, row.late.is_(False), received)

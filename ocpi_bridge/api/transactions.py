@@ -9,7 +9,7 @@ from sqlalchemy import Row, or_, select
 
 from csms.lifecycle import State
 from csms.models import MeterSampleRow, Transaction
-from csms.sample_span import span
+from csms.sample_span import span_of
 from csms.users import Role
 from ocpi_bridge.api.asked import (
     Asked,
@@ -116,7 +116,7 @@ def transaction(asked: Asked[None, None]) -> TransactionDetail:
 def samples(asked: Asked[Paging, None]) -> Page[SampleFrame]:
     found, wanted, after = _found(asked), asked.query, cursor_time(asked.query.after)
     row = MeterSampleRow
-    query = select(row.__table__).where(row.transaction_id == found.id, span(dict(found._mapping)).holds())
+    query = select(row.__table__).where(row.transaction_id == found.id, span_of(found).holds())
     query = query.order_by(row.received_at, row.event_id).limit(wanted.limit + 1)
     if after is not None:
         at, event_id = after

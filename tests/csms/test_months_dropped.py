@@ -142,3 +142,20 @@ def test_frames_of_a_disputed_session_outlive_their_days_in_no_month_too(databas
     retention = Retention(database, message_days=30, sample_days=30, history_days=400, clock=lambda: NOW)
     retention.trim()
     assert left(database) == ([], [(1, "CP1")])
+
+
+def test_a_thousand_disputes_do_not_stop_the_rest_from_going(database: Database) -> None:  # P05
+    names = [f"disputed {number:04}" for number in range(1500)]
+    rows = [transaction(name, day(1), number=n, station_id=f"S{n}", state="ended") for n, name in enumerate(names, 1)]
+    with database.write() as connection:
+        connection.execute(insert(TRANSACTIONS), rows)
+        reviews = [{"transaction_id": name, "reasons": ["x"], "state": "open", "opened_at": day(1)} for name in names]
+        connection.execute(insert(Review), reviews)
+        connection.execute(insert(SAMPLES), [sample(day(1), transaction_id=name, event_id=name) for name in names])
+    with database.write_log() as connection:
+        frames = [message(day(1), 0, station_id="S7"), message(day(1), 1, station_id="another")]
+        connection.execute(insert(MESSAGES), frames)
+    retention = Retention(database, message_days=30, sample_days=30, history_days=400, clock=lambda: NOW)
+    retention.trim()
+    samples, messages = left(database)
+    assert (len(samples), messages) == (1500, [(1, "S7")])

@@ -1,6 +1,8 @@
 """On PostgreSQL samples and messages lie in months: the old tables become such, and no row ever lacks a place."""
 
+import asyncio
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -182,3 +184,23 @@ def test_who_makes_months_does_not_hold_up_those_who_write(database: Database) -
     with database.read() as connection:
         assert Month("meter_samples", datetime(2026, 12, 1, tzinfo=UTC)) in months(connection, "meter_samples")
         assert held(connection, "meter_samples") == {"2026_12": 1}
+
+
+@postgresql
+async def test_the_task_makes_months_when_it_starts(database: Database) -> None:
+    running = asyncio.create_task(Ahead(database, clock=lambda: NOW).run())
+    try:
+        assert await asyncio.to_thread(all_made, database)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def all_made(database: Database) -> bool:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with database.read() as connection:
+            if len(months(connection, "messages")) == len(AHEAD):
+                return True
+        time.sleep(0.05)
+    return False

@@ -12,6 +12,7 @@ from csms.billing.rebill import rebill
 from csms.billing.sessions import known_of
 from csms.configuration import sampled_too_often
 from csms.database import Database
+from csms.events import StopReason
 from csms.message_store import Wanted, entries_after, exchange_of, following, id_at, newest, page
 from csms.models import ChargeRecord, MeterSampleRow, Transaction
 from csms.sample_span import AFTER, BEFORE
@@ -123,7 +124,7 @@ async def test_a_session_is_sampled_ended_billed_and_explained_from_its_own_mont
             await story.sample(number, 1100)
         with asked(database, "meter_samples") as asked_of["ended"]:
             story.pass_time(minutes=10)
-            await story.end(number, 1_200_000)
+            await story.end(number, 1_200_000, reason=StopReason.POWER_LOSS)  # a failure: a refund is weighed too
         with asked(database, "meter_samples") as asked_of["billed"]:
             bill_all(database)
         with database.read() as connection:
