@@ -10,8 +10,8 @@ from adapters import v211
 from adapters.cdrs import cdr_to_ocpi, without_prices
 from adapters.rendered import Rendered
 from crud.kept import Kept
+from crud.own_prices import prices_itself
 from crud.pages import Listed, fetch, page_of
-from crud.partners import prices_itself
 from crud.scope import own
 from csms.database import Database
 from csms.models import ChargeRecord, Tariff, Transaction

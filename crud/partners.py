@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement, Connection, Row, Text, bindparam, delete, 
 from crud.caller import OPERATOR, Caller, Party, PresentedToken
 from crud.hub_clients import forget, known_parties
 from crud.models import Partner
-from csms import clock
 from csms.database import Database
 from csms.sealing import SealBroken, Vault
 
@@ -349,17 +348,6 @@ class Partners:
         """Whether it is asked about cards that nobody has listed (TK-35)."""
         connection.execute(update(Partner).where(Partner.id == partner_id).values(asked_of_strangers=agreed))
 
-    def let_price(self, connection: Connection, partner_id: int, itself: bool, now: datetime) -> None:
-        """From now on it prices sessions itself, or takes our prices again (CD-34)."""
-        query = select(Partner.prices_itself).where(Partner.id == partner_id)
-        spans = [list(span) for span in connection.execute(query).scalar_one() or ()]
-        open_ = bool(spans) and spans[-1][1] is None
-        if itself and not open_:
-            spans.append([now.isoformat(), None])
-        elif open_ and not itself:
-            spans[-1][1] = now.isoformat()
-        connection.execute(update(Partner).where(Partner.id == partner_id).values(prices_itself=spans or None))
-
     def told(self, connection: Connection, partner_id: int, of_us: Any) -> None:
         """By our credentials it knows this of us: {parties, endpoints} (VE-07)."""
         connection.execute(update(Partner).where(Partner.id == partner_id).values(told_of_us=of_us))
@@ -420,23 +408,6 @@ class Partners:
             told_of_us=row.told_of_us,
             asked_of_strangers=bool(row.asked_of_strangers),
         )
-
-
-def prices_itself(connection: Connection, owners: Collection[int | None]) -> Callable[[int | None, datetime], bool]:
-    """Whether one of these partners priced, at a moment, what began then."""
-    query = select(Partner.id, Partner.prices_itself).where(Partner.id.in_([each for each in owners if each]))
-    known = {
-        row.id: [(clock.read(since), clock.read(until)) for since, until in row.prices_itself or ()]
-        for row in connection.execute(query)
-    }
-
-    def at(owner: int | None, moment: datetime) -> bool:
-        spans = known.get(owner or 0, ())
-        return any(
-            since is not None and since <= moment and (until is None or moment < until) for since, until in spans
-        )
-
-    return at
 
 
 def _previous(digest: str | None, state: str | None) -> dict[str, str | None]:

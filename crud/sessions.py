@@ -11,8 +11,8 @@ from adapters.cdrs import without_prices
 from adapters.rendered import Rendered
 from adapters.sessions import reserved_to_ocpi, session_to_ocpi
 from crud.kept import Kept
+from crud.own_prices import prices_itself
 from crud.pages import Listed, fetch, page_of
-from crud.partners import prices_itself
 from crud.scope import own
 from csms.billing.pricing import Price
 from csms.billing.tariffs import Period

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from crud.own_prices import let_price
 from crud.partner_reports import Report, reports, state, troubled
 from crud.partners import AlreadyRegistered, PartnerRecord, Partners, UnknownPartner
 from csms.database import Database
@@ -189,7 +190,7 @@ def pricing(
     """Send this partner, as some hubs want it, sessions and CDRs without our prices: of what begins from now on."""
     with desk() as at, at.database.write() as connection:
         partner = at.partners.named(connection, name)
-        at.partners.let_price(connection, partner.id, theirs, now())
+        let_price(connection, partner.id, theirs, now())
     say(f"{name} {'prices itself what begins from now on' if theirs else 'is sent our prices again'}")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
+from crud.own_prices import let_price
 from csms.database import Database
 from csms.events import ConnectorStatus
 from csms.journal import FactType
@@ -624,18 +625,18 @@ async def test_a_partner_that_prices_itself_is_told_no_price(world: World, emsp:
     partner = world.trust(emsp)
     greet(world, partner)
 
-    def let_price(itself: bool) -> None:
+    def prices(itself: bool) -> None:
         with world.database.write() as connection:
-            world.partners.let_price(connection, partner, itself, world.clock())
+            let_price(connection, partner, itself, world.clock())
 
-    let_price(True)
-    let_price(True)
+    prices(True)
+    prices(True)
     async with world.delivering():
         world.session(partner, energy_mwh=0, created_at=world.clock())
         world.clock.advance(minutes=15)
         world.progress(energy_mwh=2_500_000)
         await world.all_told()
-        let_price(False)
+        prices(False)
         world.end(energy_mwh=3_200_000)
         world.bill(partner)
         await world.all_told()

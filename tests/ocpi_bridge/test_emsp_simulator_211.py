@@ -22,7 +22,7 @@ CARD = {"uid": "04AABBCC", "auth_id": "DE-TNM-C00000001-X"}  # as the rows' tran
 
 @pytest.fixture
 async def world(database: Database) -> AsyncIterator[World]:
-    async with world_of(database, call_limit_s=1.0) as world:
+    async with world_of(database) as world:
         world.site()
         yield world
 
