@@ -8,7 +8,7 @@ from tests.bench import page, table
 from tests.bench.table import Row, at_least, at_most
 
 
-def test_the_page_shows_the_run_that_is_kept() -> None:
+def test_the_page_shows_the_run_that_is_kept() -> None:  # B01, B03
     text = page.PAGE.read_text(encoding="utf-8")
     assert page.with_table(text, json.loads(page.KEPT.read_text(encoding="utf-8"))) == text
 

@@ -54,7 +54,7 @@ def serving(station_ids: Sequence[str], database_url: str | None) -> Iterator[Se
             "ROAMBRIDGE_OUTBOUND_ALLOW": "127.0.0.0/8",
             "ROAMBRIDGE_SECRET_KEY": secrets.token_urlsafe(32),
         }
-        _open_network(url, station_ids)
+        open_network(url, station_ids)
         with server([sys.executable, "-m", "ocpi_bridge", "serve"], port, environment) as pid:
             yield Serving(
                 pid=pid,
@@ -65,7 +65,7 @@ def serving(station_ids: Sequence[str], database_url: str | None) -> Iterator[Se
             )
 
 
-def _open_network(url: str, station_ids: Sequence[str]) -> None:
+def open_network(url: str, station_ids: Sequence[str]) -> None:
     migrate(url)
     database = Database(url)
     try:
