@@ -9,20 +9,19 @@ from datetime import datetime
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, bindparam, inspect, update
+from sqlalchemy import Connection, Table, inspect
 
 from csms.alerts import Alarm, raise_alarms
 from csms.bulk import insert_rows
 from csms.database import insert_into
 from csms.events import AnyEvent
 from csms.journal import Fact, append
-from csms.many_rows import NEW, ManyRows
+from csms.many_rows import THE_KEY, ManyChanges
 from csms.models import Base, Station, Tap, Transaction
 
 Values = dict[str, Any]
 Update = tuple[int, type[Base], str, Any, Values]
 
-THE_KEY = "the_key"
 EITHER_WAY = -1  # belongs to no event: kept, whichever of them lose their claims
 CLAIM_ORDER: dict[type[Base], tuple[str, ...]] = {  # the same in every worker, so that two never wait for each other
     Station: ("station_id",),
@@ -140,10 +139,8 @@ def fact_of(type_: Any, subject: str, event: AnyEvent, **data: Any) -> Fact:
 
 
 @cache
-def _update(model: type[Base], key: str, columns: tuple[str, ...]) -> ManyRows:
-    table = cast(Table, model.__table__)
-    new: dict[str, Any] = {column: bindparam(f"{NEW}{column}") for column in columns}
-    return ManyRows(update(table).where(table.c[key] == bindparam(THE_KEY)).values(new), columns)
+def _update(model: type[Base], key: str, columns: tuple[str, ...]) -> ManyChanges:
+    return ManyChanges(cast(Table, model.__table__), key, columns)
 
 
 def _grouped(entries: Iterable[tuple[int, type[Base], Values]]) -> Iterable[tuple[type[Base], Sequence[Values]]]:

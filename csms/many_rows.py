@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Insert, Update
+from sqlalchemy import Connection, Dialect, Insert, Table, Update, bindparam, update
 
 NEW = "new_"  # SQLAlchemy keeps a column's own name for itself
+THE_KEY = "the_key"
 
 Bind = Callable[[Sequence[Mapping[str, Any]]], Any]
 
@@ -55,3 +56,40 @@ class ManyRows:
             return [dict(zip(names, row, strict=True)) for row in by_position(rows)]
 
         return compiled.string, by_position if compiled.positiontup else by_name
+
+
+class ManyChanges:
+    """Rows of `table`, each found by its column `key`, get new values in `columns`. Each row of the parameters names `THE_KEY`
+    and all the columns, and no two name the same key. One statement on PostgreSQL, where each costs its way there and back."""
+
+    def __init__(self, table: Table, key: str, columns: Sequence[str]) -> None:
+        new: dict[str, Any] = {column: bindparam(f"{NEW}{column}") for column in columns}
+        self._one_by_one = ManyRows(update(table).where(table.c[key] == bindparam(THE_KEY)).values(new), columns)
+        self._table = table
+        self._key = key
+        self._columns = {**{column: table.c[column].type for column in columns}, THE_KEY: table.c[key].type}
+        self._together: tuple[str, Sequence[Callable[[Any], Any] | None]] | None = None
+
+    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        if connection.dialect.name != "postgresql":
+            self._one_by_one.execute(connection, rows)
+            return
+        if self._together is None:
+            self._together = self._compile(connection.dialect)
+        statement, processors = self._together
+        arrays = {
+            name: [row[name] if process is None else process(row[name]) for row in rows]
+            for name, process in zip(self._columns, processors, strict=True)
+        }
+        connection.exec_driver_sql(statement, arrays)
+
+    def _compile(self, dialect: Dialect) -> tuple[str, Sequence[Callable[[Any], Any] | None]]:
+        types = {name: type_.dialect_impl(dialect) for name, type_ in self._columns.items()}
+        spelt = {name: dialect.type_compiler_instance.process(type_) for name, type_ in types.items()}
+        arrays = ", ".join(f"%({name})s::{type_}[]" for name, type_ in spelt.items())
+        changes = ", ".join(f"{name} = new.{name}" for name in self._columns if name != THE_KEY)
+        statement = (
+            f"UPDATE {self._table.name} SET {changes} FROM unnest({arrays}) AS new({', '.join(self._columns)}) "  # noqa: S608
+            f"WHERE {self._table.name}.{self._key} = new.{THE_KEY}"
+        )
+        return statement, [type_.bind_processor(dialect) for type_ in types.values()]

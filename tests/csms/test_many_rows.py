@@ -3,11 +3,12 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import insert, select
 
 from csms.database import Database
-from csms.many_rows import NEW, ManyRows
-from csms.models import JournalEntry, Transaction
+from csms.many_rows import ManyChanges, ManyRows
+from csms.models import JournalEntry, Station, Transaction
+from csms.stations import provision
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=timezone(timedelta(hours=2)))
 ROW = {
@@ -19,7 +20,7 @@ ROW = {
     "recorded_at": AT,
     "data": {"status": "available", "at": None, "text": "\x00"},
 }
-JOURNAL = JournalEntry.__table__
+JOURNAL, STATIONS = JournalEntry.__table__, Station.__table__
 READ = select(*(JOURNAL.c[name] for name in ROW)).order_by(JOURNAL.c.id)
 
 
@@ -38,13 +39,41 @@ def test_rows_are_bound_as_their_types_say(database: Database) -> None:
 
 
 def test_each_row_is_changed_by_its_own_key(database: Database) -> None:
+    later = AT + timedelta(days=1)
     with database.write() as connection:
         connection.execute(insert(JOURNAL), [ROW | {"event_id": number, "subject": number} for number in "123"])
-        changed = update(JOURNAL).where(JOURNAL.c.event_id == bindparam("the_key"))
-        statement = ManyRows(changed.values(data=bindparam(f"{NEW}data")), ["data"])
-        statement.execute(connection, [{"the_key": "1", "data": {"a": 1}}, {"the_key": "3", "data": [0]}])
-        found = connection.execute(select(JOURNAL.c.data).order_by(JOURNAL.c.id)).scalars()
-        assert list(found) == [{"a": 1}, ROW["data"], [0]]
+        changes = [
+            {"the_key": "1", "data": {"a": "x,{}"}, "station_id": None, "schema_version": 2, "recorded_at": later},
+            {"the_key": "3", "data": [0], "station_id": 'CP "3"', "schema_version": 2**31 - 1, "recorded_at": AT},
+        ]
+        ManyChanges(JOURNAL, "event_id", list(changes[0])[1:]).execute(connection, changes)
+        columns = [JOURNAL.c[name] for name in changes[0] if name != "the_key"]
+        found = connection.execute(select(*columns).order_by(JOURNAL.c.id)).all()
+    assert [tuple(row) for row in found] == [
+        ({"a": "x,{}"}, None, 2, later),
+        (ROW["data"], None, 1, AT),
+        ([0], 'CP "3"', 2**31 - 1, AT),
+    ]
+
+
+def test_every_type_of_column_can_be_changed(database: Database) -> None:
+    values = {
+        "clock_skew_s": [0.5, None],
+        "clock_skew_at": [AT, None],
+        "keeps_our_time": [True, None],
+        "boot_epoch": [7, 8],
+        "vendor": ["Ac\x00me", "Ü"],
+    }
+    with database.write() as connection:
+        for name in ("CP1", "CP2"):
+            provision(connection, name, None, AT)
+        rows = [
+            {"the_key": name, **{column: told[number] for column, told in values.items()}}
+            for number, name in enumerate(("CP1", "CP2"))
+        ]
+        ManyChanges(STATIONS, "station_id", list(values)).execute(connection, rows)
+        found = connection.execute(select(*(STATIONS.c[name] for name in values)).order_by(STATIONS.c.station_id)).all()
+    assert [tuple(row) for row in found] == [(0.5, AT, True, 7, "Acme"), (None, None, None, 8, "Ü")]
 
 
 def test_columns_that_python_would_fill_are_not_left_out(database: Database) -> None:
