@@ -29,9 +29,9 @@ def emsp_211(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emsp]:
 
 
 @pytest.fixture
-async def service(tmp_path: Path, empty_url: str) -> AsyncIterator[Service]:
-    """Running, with a site; on each of the two databases, which it has migrated itself."""
-    async with _running(tmp_path, empty_url) as service:
+async def service(tmp_path: Path, database_url: str) -> AsyncIterator[Service]:
+    """Running, with a site; on each of the two databases."""
+    async with _running(tmp_path, database_url) as service:
         yield service
 
 
