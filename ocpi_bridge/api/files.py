@@ -22,10 +22,9 @@ from ocpi_bridge.api.asked import (
     Page,
     Paging,
     Route,
-    Text,
-    cursor_number,
     paged,
 )
+from ocpi_bridge.api.of_stations import OfStation, newest
 from ocpi_bridge.api.problems import Problem, not_found
 
 LINES = 500
@@ -58,11 +57,6 @@ class UpdateRow(msgspec.Struct, frozen=True, kw_only=True):
     remote_request_id: str | None
     created_at: datetime
     finished_at: datetime | None
-
-
-class UploadsQuery(Paging, frozen=True, kw_only=True):
-    station: Name | None = None
-    state: Text | None = None
 
 
 class UploadRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,17 +103,8 @@ class TextPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_updates(asked: Asked[UpdatesQuery, None]) -> Page[UpdateRow]:
-    wanted, after = asked.query, cursor_number(asked.query.after)
-    row = FirmwareUpdate
-    query = select(row.__table__).order_by(row.id.desc()).limit(wanted.limit + 1)
-    if after is not None:
-        query = query.where(row.id < after)
-    if wanted.station is not None:
-        query = query.where(row.station_id == wanted.station)
-    if wanted.state is not None:
-        query = query.where(row.state == wanted.state.value)
-    rows = asked.connection.execute(query).all()
-    return paged(rows, wanted.limit, lambda row: row.id, _update)
+    rows = newest(asked, FirmwareUpdate, FirmwareUpdate.id)
+    return paged(rows, asked.query.limit, lambda row: row.id, _update)
 
 
 def cancel_update(asked: Asked[None, None]) -> UpdateRow:
@@ -128,18 +113,9 @@ def cancel_update(asked: Asked[None, None]) -> UpdateRow:
     return _update(asked.connection.execute(query).one())
 
 
-def list_uploads(asked: Asked[UploadsQuery, None]) -> Page[UploadRow]:
-    wanted, after = asked.query, cursor_number(asked.query.after)
-    row = Upload
-    query = select(row.__table__).order_by(row.id.desc()).limit(wanted.limit + 1)
-    if after is not None:
-        query = query.where(row.id < after)
-    if wanted.station is not None:
-        query = query.where(row.station_id == wanted.station)
-    if wanted.state is not None:
-        query = query.where(row.state == wanted.state)
-    rows = asked.connection.execute(query).all()
-    return paged(rows, wanted.limit, lambda row: row.id, lambda row: _upload(row, asked))
+def list_uploads(asked: Asked[OfStation, None]) -> Page[UploadRow]:
+    rows = newest(asked, Upload, Upload.id)
+    return paged(rows, asked.query.limit, lambda row: row.id, lambda row: _upload(row, asked))
 
 
 def upload(asked: Asked[None, None]) -> UploadRow:
@@ -212,7 +188,7 @@ ROUTES: Sequence[Route] = (
         role=Role.VIEWER,
         summary="Files that stations brought or will bring, the newest first.",
         handler=list_uploads,
-        query=UploadsQuery,
+        query=OfStation,
         output=Page[UploadRow],
     ),
     Route(

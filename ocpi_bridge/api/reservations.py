@@ -5,16 +5,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
 
 from csms.models import Reservation
 from csms.users import Role
-from ocpi_bridge.api.asked import Asked, Name, Page, Paging, Route, Text, cursor_number, paged
-
-
-class ReservationsQuery(Paging, frozen=True, kw_only=True):
-    station: Name | None = None
-    state: Text | None = None
+from ocpi_bridge.api.asked import Asked, Page, Route, paged
+from ocpi_bridge.api.of_stations import OfStation, newest
 
 
 class ReservationRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,18 +32,9 @@ class ReservationRow(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
 
 
-def list_reservations(asked: Asked[ReservationsQuery, None]) -> Page[ReservationRow]:
-    wanted, after = asked.query, cursor_number(asked.query.after)
-    row = Reservation
-    query = select(row.__table__).order_by(row.number.desc()).limit(wanted.limit + 1)
-    if after is not None:
-        query = query.where(row.number < after)
-    if wanted.station is not None:
-        query = query.where(row.station_id == wanted.station)
-    if wanted.state is not None:
-        query = query.where(row.state == wanted.state)
-    rows = asked.connection.execute(query).all()
-    return paged(rows, wanted.limit, lambda row: row.number, lambda row: _row(row, asked))
+def list_reservations(asked: Asked[OfStation, None]) -> Page[ReservationRow]:
+    rows = newest(asked, Reservation, Reservation.number)
+    return paged(rows, asked.query.limit, lambda row: row.number, lambda row: _row(row, asked))
 
 
 def _row(row: Any, asked: Asked[Any, None]) -> ReservationRow:
@@ -63,7 +49,7 @@ ROUTES: Sequence[Route] = (
         role=Role.VIEWER,
         summary="Reservations, the newest first; made and cancelled by commands.",
         handler=list_reservations,
-        query=ReservationsQuery,
+        query=OfStation,
         output=Page[ReservationRow],
     ),
 )

@@ -15,11 +15,7 @@ from csms.models import Authority, SecurityEvent, StationCertificate
 from csms.users import Role
 from ocpi_bridge.api.asked import Asked, Input, Name, Page, Paging, Reply, Route, Text, cursor_number, paged
 from ocpi_bridge.api.asking import CommandSent
-
-
-class CertificatesQuery(Paging, frozen=True, kw_only=True):
-    station: Name | None = None
-    state: Text | None = None
+from ocpi_bridge.api.of_stations import OfStation, newest
 
 
 class CertificateRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,20 +94,11 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True):
     items: Sequence[ClockRow]
 
 
-def list_certificates(asked: Asked[CertificatesQuery, None]) -> Page[CertificateRow]:
-    wanted, after = asked.query, cursor_number(asked.query.after)
-    row = StationCertificate
-    query = select(row.__table__).order_by(row.id.desc()).limit(wanted.limit + 1)
-    if after is not None:
-        query = query.where(row.id < after)
-    if wanted.station is not None:
-        query = query.where(row.station_id == wanted.station)
-    if wanted.state is not None:
-        query = query.where(row.state == wanted.state)
-    rows = asked.connection.execute(query).all()
+def list_certificates(asked: Asked[OfStation, None]) -> Page[CertificateRow]:
+    rows = newest(asked, StationCertificate, StationCertificate.id)
     names = CertificateRow.__struct_fields__
     return paged(
-        rows, wanted.limit, lambda row: row.id, lambda row: CertificateRow(**{n: getattr(row, n) for n in names})
+        rows, asked.query.limit, lambda row: row.id, lambda row: CertificateRow(**{n: getattr(row, n) for n in names})
     )
 
 
@@ -195,7 +182,7 @@ ROUTES: Sequence[Route] = (
         role=Role.VIEWER,
         summary="Certificates that stations asked for, the newest first.",
         handler=list_certificates,
-        query=CertificatesQuery,
+        query=OfStation,
         output=Page[CertificateRow],
     ),
     Route(
