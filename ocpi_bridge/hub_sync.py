@@ -13,12 +13,11 @@ from crud.partners import PartnerRecord, Partners
 from csms.database import Database
 from ocpi_bridge.emsp_client import EmspClient, PullFailed
 from ocpi_bridge.peers import peer
+from ocpi_bridge.pulling import Pulling
 
 log = structlog.get_logger(__name__)
 
-EVERY = timedelta(hours=6)  # the hub pushes what changes; this is for what never reached us
 DOUBT_EVERY = timedelta(minutes=15)  # a hub that contradicts its own list is not asked at every push (RT-14)
-RETRY_FIRST, RETRY_LAST = timedelta(seconds=2), timedelta(minutes=15)
 PULL_LIMIT_S = 600.0
 
 
@@ -41,56 +40,28 @@ class HubSync:
         self._client = client
         self._clock = clock
         self._changed = changed
-        self._poll_s = poll_s
-        self._spread = spread
-        self._woken = asyncio.Event()
-        self._due: dict[int, datetime] = {}
-        self._waits: dict[int, timedelta] = {}
+        self._pulling = Pulling(
+            what="hub clients",
+            partners=self._hubs,
+            unread=lambda hub: hub.clients is None,
+            pull=self.pull,
+            clock=clock,
+            poll_s=poll_s,
+            spread=spread,
+        )
         self._pulled: dict[int, datetime] = {}
 
     def wake(self) -> None:
         """A hub may have registered: look at once."""
-        self._woken.set()
+        self._pulling.wake()
 
     def doubt(self, partner_id: int) -> None:
         """This hub could not deliver, or brought something of a party that it never named (HC-05)."""
-        soonest = self._pulled.get(partner_id, self._clock() - DOUBT_EVERY) + DOUBT_EVERY
-        self._due[partner_id] = min(self._due.get(partner_id, soonest), max(soonest, self._clock()))
-        self._woken.set()
+        self._pulling.due_by(partner_id, self._pulled.get(partner_id, self._clock() - DOUBT_EVERY) + DOUBT_EVERY)
 
     async def run(self) -> None:
         """Pulls until cancelled; a hub that hangs delays no other."""
-        async with asyncio.TaskGroup() as group:
-            running: dict[int, asyncio.Task[None]] = {}
-            while True:
-                self._woken.clear()
-                for hub in await asyncio.to_thread(self._hubs):
-                    task = running.get(hub.id)
-                    if (task is None or task.done()) and self._is_due(hub):
-                        running[hub.id] = group.create_task(self._pull_apart(hub.id))
-                try:
-                    async with asyncio.timeout(self._poll_s):
-                        await self._woken.wait()
-                except TimeoutError:
-                    pass
-
-    def _is_due(self, hub: PartnerRecord) -> bool:
-        unread = hub.clients is None and hub.id not in self._waits
-        return unread or self._due.get(hub.id, self._clock()) <= self._clock()
-
-    async def _pull_apart(self, partner_id: int) -> None:
-        try:
-            failure = await self.pull(partner_id)
-        except Exception as error:  # a failure of ours is tried again like one of theirs, and is nobody else's
-            log.exception("hub_clients_not_pulled", partner_id=partner_id)
-            failure = type(error).__name__
-        if failure is None:
-            self._waits.pop(partner_id, None)
-            wait = EVERY * (0.8 + 0.4 * self._spread())
-        else:
-            last = self._waits.get(partner_id)
-            wait = self._waits[partner_id] = min(last * 2, RETRY_LAST) if last else RETRY_FIRST
-        self._due[partner_id] = self._clock() + wait
+        await self._pulling.run()
 
     async def pull(self, partner_id: int) -> str | None:
         """Read the hub's whole list now; returns why that failed, and then nothing is changed."""

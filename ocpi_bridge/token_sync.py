@@ -21,13 +21,12 @@ from csms.models import Token
 from csms.tokens import TokenRecord, normalize, of_partner, put
 from ocpi_bridge.emsp_client import Delivery, EmspClient, PullFailed
 from ocpi_bridge.peers import addressed, peer
+from ocpi_bridge.pulling import Pulling
 
 log = structlog.get_logger(__name__)
 
-EVERY = timedelta(hours=6)  # TK-20, PG-14
 FULL_AFTER = timedelta(hours=24)  # until then what changed since is enough (PG-16)
 OVERLAP = timedelta(hours=1)  # the partner's clock is not ours
-RETRY_FIRST, RETRY_LAST = timedelta(seconds=2), timedelta(minutes=15)
 RESUMED_WITHIN = timedelta(hours=1)
 IN_DOUBT = (Delivery.UNSURE, Delivery.UNREACHABLE)
 PULL_LIMIT_S = 3600.0
@@ -69,49 +68,28 @@ class TokenSync:
         self._client = client
         self._clock = clock
         self._changed = changed
-        self._poll_s = poll_s
-        self._spread = spread
         self._doubt = doubt
-        self._woken = asyncio.Event()
+        self._pulling = Pulling(
+            what="tokens",
+            partners=self._registered,
+            unread=lambda partner: partner.tokens_pulled_at is None,
+            pull=self._failure,
+            clock=clock,
+            poll_s=poll_s,
+            spread=spread,
+        )
         self._begun: dict[int, _Begun] = {}
 
     def wake(self) -> None:
         """A partner may have registered: look at once."""
-        self._woken.set()
+        self._pulling.wake()
 
     async def run(self) -> None:
         """Pulls until cancelled, each partner in a task of its own: one that hangs delays nobody else."""
-        due: dict[int, datetime] = {}
-        waits: dict[int, timedelta] = {}
-        async with asyncio.TaskGroup() as group:
-            running: dict[int, asyncio.Task[Pulled]] = {}
-            while True:
-                self._woken.clear()
-                for partner in await asyncio.to_thread(self._registered):
-                    task = running.get(partner.id)
-                    if task is not None and not task.done():
-                        continue
-                    if task is not None:
-                        failed = running.pop(partner.id).result().failure is not None
-                        wait = _next_wait(waits.get(partner.id)) if failed else pause(self._spread())
-                        due[partner.id] = self._clock() + wait
-                        waits[partner.id] = wait if failed else timedelta(0)
-                    asked = partner.tokens_pulled_at is None and not waits.get(partner.id)
-                    if asked or due.get(partner.id, self._clock()) <= self._clock():
-                        running[partner.id] = group.create_task(self._pull_apart(partner.id))
-                try:
-                    async with asyncio.timeout(self._poll_s):
-                        await self._woken.wait()
-                except TimeoutError:
-                    pass
+        await self._pulling.run()
 
-    async def _pull_apart(self, partner_id: int) -> Pulled:
-        """A failure of ours over one partner's list is tried again like one of theirs, and is nobody else's."""
-        try:
-            return await self.pull(partner_id)
-        except Exception as error:
-            log.exception("token_pull_failed", partner_id=partner_id)
-            return Pulled(failure=type(error).__name__)
+    async def _failure(self, partner_id: int) -> str | None:
+        return (await self.pull(partner_id)).failure
 
     async def pull(self, partner_id: int, *, full: bool = False) -> Pulled:
         """Read the partner's list now. Without `full` only what changed since the last full pull, when that was lately.
@@ -178,15 +156,6 @@ class TokenSync:
     def _done(self, partner_id: int, started_at: datetime) -> None:
         with self._database.write() as connection:
             self._partners.pulled(connection, partner_id, started_at)
-
-
-def pause(chance: float) -> timedelta:
-    """Between pulls: hours, and never all partners at once (PG-14); `chance` is between 0 and 1."""
-    return EVERY * (0.8 + 0.4 * chance)
-
-
-def _next_wait(last: timedelta | None) -> timedelta:
-    return min(last * 2, RETRY_LAST) if last else RETRY_FIRST
 
 
 class _Pull:

@@ -13,7 +13,8 @@ from csms.models import JournalEntry, Token
 from csms.tokens import TokenRecord, put
 from ocpi_bridge.emsp_simulator import EmspSimulator, Fault
 from ocpi_bridge.peers import peer
-from ocpi_bridge.token_sync import EVERY, TokenSync, pause
+from ocpi_bridge.pulling import EVERY, pause
+from ocpi_bridge.token_sync import TokenSync
 from tests.ocpi_bridge.roaming_world import NOON, PARTY, World, running, until, world_of
 
 only_sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
