@@ -1,90 +1,37 @@
 """Our crud and adapter as a partner meets them: behind py_ocpi's routes."""
 
 import base64
-import json
 from datetime import timedelta
-from decimal import Decimal
 
-import httpx
 import pytest
 
-from adapters import Adapter
-from crud import Crud
-from crud.cdrs import CdrsCrud
-from crud.commands import CommandsCrud
 from crud.current import CurrentState
-from crud.locations import LocationsCrud
-from crud.sessions import SessionsCrud
-from crud.tariffs import TariffsCrud
-from crud.tokens import TokensCrud
-from csms.commands import Answer, Outcome
-from csms.journal import Wake
-from csms.remote import RemoteControl
-from ocpi_bridge.ocpi_app import create_ocpi_app
 from tests.adapters.field_tables import problems, vector
-from tests.adapters.rows import NOON, charge_record, cost, periods, tariff, transaction
-from tests.crud.network import OTHER, TNM, add, partners, site
+from tests.adapters.rows import NOON, charge_record
+from tests.crud.network import OTHER, TNM
+from tests.crud.routes import OURS, SESSION, Directory, crud_over, data, routes_over
 
-SESSION = "5f0f8a2e-7c1b-4a55-9d0e-2b6f1f3c9a10"
 TOKEN = vector("tokens__put")
 TOKEN_PATH = "/tokens/NL/TNM/012345678"
 
 
-class Directory:
-    async def caller(self, presented, working):
-        callers = {"tnm-token": TNM, "other-token": OTHER}
-        return next((callers[each.token] for each in presented if each.token in callers), None)
+DIRECTORY = Directory({"tnm-token": TNM, "other-token": OTHER}, encoded=True)
 
 
 @pytest.fixture
 def modules(database):
-    add(database, *partners())
-    site(database)
-    add(database, tariff(), transaction(SESSION, tariff=1), charge_record(SESSION, tariff=1))
-
-    async def send(command, *, timeout_s):
-        return Answer(outcome=Outcome.ACCEPTED)
-
-    async def allowed(url):
-        return True
-
-    remote = RemoteControl(database, send=send, wake=Wake(), clock=lambda: NOON)
-    return {
-        "locations": LocationsCrud(database),
-        "sessions": SessionsCrud(database, lambda connection, row: (periods(4_000_000, 1), cost())),
-        "cdrs": CdrsCrud(database),
-        "tariffs": TariffsCrud(database),
-        "tokens": TokensCrud(database, clock=lambda: NOON),
-        "commands": CommandsCrud(database, remote, url_allowed=allowed, clock=lambda: NOON),
-    }
+    return crud_over(database)
 
 
 @pytest.fixture
 async def partner(modules):
-    app = create_ocpi_app(
-        crud=Crud(modules),
-        adapter=Adapter(),
-        partners=Directory(),
-        credentials=None,
-        public_url="https://cpo.example",
-        our_parties={("BE", "BEC")},
-        clock=lambda: NOON,
-    )
-    base = "http://cpo.example/cpo/2.2.1"
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base) as client:
+    async with routes_over(modules, DIRECTORY) as client:
 
         async def call(method, path, *, token="tnm-token", **more):
             headers = {"Authorization": f"Token {base64.b64encode(token.encode()).decode()}"}
-            return await client.request(method, base + path, headers=headers, **more)
+            return await client.request(method, f"{OURS}/2.2.1{path}", headers=headers, **more)
 
         yield call
-
-
-async def data(answer, status=200):
-    assert answer.status_code == status, answer.text
-    envelope = json.loads(answer.text, parse_float=Decimal)
-    assert envelope["status_code"] == 1000, answer.text
-    return envelope.get("data")
 
 
 async def test_each_list_holds_whole_objects(partner):  # TR-15, TR-14

@@ -3,23 +3,17 @@
 from dataclasses import replace
 from datetime import timedelta
 
-import httpx
 import pytest
 from sqlalchemy import select
 
-from adapters import Adapter
-from crud import Crud
 from crud.current import CurrentState
 from crud.locations import LocationsCrud
 from crud.models import CommandCallback, Partner
 from csms.models import Evse, RemoteRequest, Reservation, Token
-from ocpi_bridge.ocpi_app import create_ocpi_app
 from tests.adapters import field_tables
 from tests.adapters.rows import NOON, charge_record, location, tariff
 from tests.crud.network import TNM, add
-from tests.crud.test_crud_behind_the_routes import SESSION, data, modules
-
-__all__ = ["modules"]
+from tests.crud.routes import OURS, SESSION, Directory, crud_over, data, routes_over
 
 EMSP = replace(TNM, roles=(("DE", "TNM", "EMSP"),), version="2.1.1")
 TOKEN = field_tables.vector("tokens__put", "2.1.1")
@@ -27,29 +21,23 @@ TOKEN_PATH = "/tokens/DE/TNM/012345678"
 RESPONSE_URL = "https://emsp.example/1"
 
 
-class Directory:
-    async def caller(self, presented, working):
-        callers = {"raw-token": EMSP, "newer": replace(EMSP, version="2.2.1"), "first": replace(EMSP, token_state="A")}
-        return next((callers[each.token] for each in presented if each.token in callers and not each.is_raw), None)
+DIRECTORY = Directory(
+    {"raw-token": EMSP, "newer": replace(EMSP, version="2.2.1"), "first": replace(EMSP, token_state="A")}, encoded=False
+)
+
+
+@pytest.fixture
+def modules(database):
+    return crud_over(database)
 
 
 @pytest.fixture
 async def partner(modules):
-    app = create_ocpi_app(
-        crud=Crud(modules),
-        adapter=Adapter(),
-        partners=Directory(),
-        credentials=None,
-        public_url="https://cpo.example",
-        our_parties={("BE", "BEC")},
-        clock=lambda: NOON,
-    )
-    base = "http://cpo.example/cpo/2.1.1"
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base) as client:
+    async with routes_over(modules, DIRECTORY) as client:
 
         async def call(method, path, *, token="raw-token", version="2.1.1", **more):
             headers = {"Authorization": f"Token {token}"}
-            return await client.request(method, f"http://cpo.example/cpo/{version}{path}", headers=headers, **more)
+            return await client.request(method, f"{OURS}/{version}{path}", headers=headers, **more)
 
         yield call
 
