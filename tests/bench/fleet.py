@@ -71,7 +71,7 @@ def rows(stations: int, seconds: float, database_url: str | None, database: str)
         *reached,
         Row(
             what=what,
-            reached=f"{len(lost)} {'; '.join(lost[:2])}",
+            reached=f"{len(lost)} {'; '.join(lost[:2])}".strip(),
             target="0",
             ratio=0.0 if lost else 1.0,
             database=database,
