@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from csms import firmware, security_extension
+from csms import firmware_images, security_extension
 from csms.alerts import Alarm, close, raise_alarms
 from csms.batch import Batch
 from csms.commands import Answer, GetDiagnostics, GetLog, LogKind, Outcome, UploadAnswer
@@ -335,7 +335,7 @@ class Keeper:
     def __init__(self, database: Database, *, data_dir: Path, days: int, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._folder = data_dir / FOLDER
-        self._images = data_dir / firmware.FOLDER
+        self._images = data_dir / firmware_images.FOLDER
         self._days = days
         self._clock = clock
 

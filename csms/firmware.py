@@ -1,20 +1,15 @@
-"""Firmware: the images we hold, and each station's way to one, followed until it runs the new version or is known not to."""
+"""A station's way to a firmware image is followed until it runs the new version or is known not to."""
 
-import hashlib
-import re
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, String, cast, insert, or_, select
 from sqlalchemy import update as sql_update
 
-from csms import security_extension, signed_urls
+from csms import firmware_images, security_extension, signed_urls
 from csms.alerts import Alarm, close_where, raise_alarms
 from csms.batch import Batch
 from csms.commands import Answer, Outcome, UpdateFirmware, UpdateFirmwareSigned
@@ -24,7 +19,6 @@ from csms.models import Alert, FirmwareImage, FirmwareUpdate, Station
 from csms.requests import enqueue
 from csms.stations import UnknownStation
 
-FOLDER: Final = "firmware"  # below DATA_DIR
 ANSWER_WITHIN_S: Final = 30.0
 STUCK_AFTER: Final = timedelta(hours=2)  # without getting nearer
 SILENT_AFTER: Final = timedelta(minutes=30)  # after it began to install: no Boot, no word (R08)
@@ -33,7 +27,6 @@ GIVEN_UP_AFTER: Final = timedelta(hours=24)  # after its address expired
 RECENT: Final = timedelta(days=7)  # alerts of updates that ended before are a person's to close
 REVIVED_WITHIN: Final = timedelta(hours=24)  # a station that tried again by itself after a failure
 AT_MOST: Final = 1000
-NAME_AT_MOST: Final = 60
 
 FAILED_ALERT: Final = "firmware_failed"
 STUCK_ALERT: Final = "firmware_stuck"
@@ -75,16 +68,8 @@ MEANING: Final[Mapping[str, State | None]] = {
 _MEANING_IN_ANY_CASE = {word.casefold(): state for word, state in MEANING.items()}
 
 
-class UnknownImage(Exception):
-    """No image has this id."""
-
-
 class UnknownUpdate(Exception):
     """No update has this id."""
-
-
-class ImageExists(Exception):
-    """The same file is there under this name; the text is its id."""
 
 
 class UpdateRefused(Exception):
@@ -119,98 +104,6 @@ def _version(text: str) -> str:
     return text.strip().casefold().removeprefix("v")
 
 
-# ---- images ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeptFile:
-    """A file that is where stations may fetch it, and is no image yet."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-def keep_file(data_dir: Path, path: Path, *, name: str | None = None) -> KeptFile:
-    """Copy a file to where stations may fetch it, under its name or `name`; outside any transaction, it may be large. Raises
-    OSError."""
-    folder = data_dir / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = file.tell()
-    stored = _stored_name(name or path.name, digest)
-    part = folder / f".{stored}.{secrets.token_hex(4)}.part"
-    try:
-        shutil.copyfile(path, part)
-        part.replace(folder / stored)
-    finally:
-        part.unlink(missing_ok=True)
-    return KeptFile(name=stored, size=size, sha256=digest)
-
-
-def add_image(
-    connection: Connection,
-    file: KeptFile,
-    *,
-    vendor: str,
-    model: str | None,
-    version: str,
-    certificate: str | None = None,
-    signature: str | None = None,
-    added_by: str,
-    now: datetime,
-) -> int:
-    """Returns the image's id. `model` None: it fits every model of the vendor. Raises ImageExists, and UpdateRefused when
-    certificate or signature stands alone."""
-    if (certificate is None) is not (signature is None):
-        raise UpdateRefused("a certificate and a signature belong together: give both or neither")
-    known = connection.execute(select(FirmwareImage.id).where(FirmwareImage.name == file.name)).scalar()
-    if known is not None:
-        raise ImageExists(str(known))
-    added = insert(FirmwareImage).values(
-        name=file.name,
-        size=file.size,
-        sha256=file.sha256,
-        vendor=vendor.strip(),
-        model=model.strip() if model else None,
-        version=version.strip(),
-        certificate=certificate,
-        signature=signature,
-        added_by=added_by,
-        created_at=now,
-    )
-    return int(connection.execute(added.returning(FirmwareImage.id)).scalar_one())
-
-
-def sign_image(connection: Connection, image_id: int, *, certificate: str, signature: str) -> None:
-    """Give an image its manufacturer's signature. Raises UnknownImage, and UpdateRefused when it has one."""
-    row = FirmwareImage
-    unsigned = sql_update(row).where(row.id == image_id, row.signature.is_(None))
-    if connection.execute(unsigned.values(certificate=certificate, signature=signature)).rowcount:
-        return
-    image(connection, image_id)
-    raise UpdateRefused(f"image {image_id} has its signature")
-
-
-def images(connection: Connection) -> Sequence[Row[Any]]:
-    return connection.execute(select(FirmwareImage.__table__).order_by(FirmwareImage.id)).all()
-
-
-def image(connection: Connection, image_id: int) -> Row[Any]:
-    """Raises UnknownImage."""
-    found = connection.execute(select(FirmwareImage.__table__).where(FirmwareImage.id == image_id)).one_or_none()
-    if found is None:
-        raise UnknownImage(image_id)
-    return found
-
-
-def _stored_name(name: str, digest: str) -> str:
-    """Short, harmless in an address and on disk, another for another content; with its ending, which stations go by."""
-    harmless = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[-NAME_AT_MOST:].strip(".-")
-    return f"{digest[:8]}-{harmless or 'image'}"
-
-
 # ---- an update ------------------------------------------------------------------------------------------------------
 
 
@@ -243,7 +136,7 @@ def update(
     station = connection.execute(known.with_for_update()).one_or_none()
     if station is None:
         raise UnknownStation(station_id)
-    chosen = image(connection, image_id)
+    chosen = firmware_images.image(connection, image_id)
     _refuse_other_make(station, chosen)
     expires_at = now + signed_urls.VALID_FOR
     if retrieve_at > expires_at:

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection, Row, and_, func, insert, or_, select
 from sqlalchemy import update as sql_update
 
-from csms import firmware
+from csms import firmware, firmware_images
 from csms.alerts import Alarm, close, raise_alarms
 from csms.bus import Admission
 from csms.database import Database
@@ -93,11 +93,11 @@ def prepare_campaign(
     now: datetime,
 ) -> int:
     """A draft for all stations of a vendor and model (F07); nothing is sent before it is started. Returns its id. Raises
-    firmware.UnknownImage and CampaignRefused."""
+    firmware_images.UnknownImage and CampaignRefused."""
     if wave_size < 1 or not 0 <= failure_limit_percent <= 100:
         raise CampaignRefused("a wave has at least one station, and a share is 0 to 100 percent")
     if image_id is not None:
-        _check_image(firmware.image(connection, image_id), vendor, model)
+        _check_image(firmware_images.image(connection, image_id), vendor, model)
     row = FirmwareCampaign
     prepared = insert(row).values(
         vendor=vendor.strip(),
@@ -115,7 +115,7 @@ def prepare_campaign(
 
 def start_campaign(connection: Connection, campaign_id: int, *, image_id: int | None = None, now: datetime) -> None:
     """From draft, or on from a pause: failures until now are taken as looked at, and where no station has arrived yet the
-    next is alone again. Raises UnknownCampaign, firmware.UnknownImage and CampaignRefused."""
+    next is alone again. Raises UnknownCampaign, firmware_images.UnknownImage and CampaignRefused."""
     campaign = _locked(connection, campaign_id)
     if campaign.state not in (State.DRAFT, State.PAUSED):
         raise CampaignRefused(f"campaign {campaign_id} is {campaign.state}")
@@ -124,7 +124,7 @@ def start_campaign(connection: Connection, campaign_id: int, *, image_id: int | 
         raise CampaignRefused(f"campaign {campaign_id} has no image yet")
     if campaign.state == State.PAUSED and chosen != campaign.image_row:
         raise CampaignRefused("a campaign keeps its image: prepare another for another")
-    _check_image(firmware.image(connection, chosen), campaign.vendor, campaign.model)
+    _check_image(firmware_images.image(connection, chosen), campaign.vendor, campaign.model)
     arrived = _tally(connection, campaign_id, None).installed > 0
     state = State.RUNNING if arrived else State.CANARY
     begun = {"started_at": campaign.started_at or now, "counted_from": now, "detail": None}
@@ -314,7 +314,7 @@ def _missing(campaign: Row[Any], version: str) -> Any:
 
 
 def _count_missing(connection: Connection, campaign: Row[Any]) -> int:
-    version = "" if campaign.image_row is None else firmware.image(connection, campaign.image_row).version
+    version = "" if campaign.image_row is None else firmware_images.image(connection, campaign.image_row).version
     query = select(func.count()).select_from(Station).where(_missing(campaign, version))
     return connection.execute(query).scalar_one()
 
@@ -327,7 +327,7 @@ def _reachable(connection: Connection, campaign: Row[Any]) -> Sequence[str]:
     query = (
         select(Station.station_id)
         .where(
-            _missing(campaign, firmware.image(connection, campaign.image_row).version),
+            _missing(campaign, firmware_images.image(connection, campaign.image_row).version),
             Station.connection_id.is_not(None),
             ~charging.exists(),
         )

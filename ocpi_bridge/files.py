@@ -22,10 +22,10 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from csms import diagnostics, firmware, signed_urls
+from csms import diagnostics, firmware_images, signed_urls
 from csms.database import Database
 from csms.diagnostics import LARGEST, SECRET_LENGTH, UnknownUpload, UploadExpired, UploadUsed, stored_name
-from csms.firmware import UnknownImage
+from csms.firmware_images import UnknownImage
 from csms.journal import Wake
 
 log = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ def file_routes(
 class Firmware:
     def __init__(self, database: Database, *, data_dir: Path, key: bytes, clock: Callable[[], datetime]) -> None:
         self._database = database
-        self._folder = data_dir / firmware.FOLDER
+        self._folder = data_dir / firmware_images.FOLDER
         self._key = key
         self._clock = clock
 
@@ -95,7 +95,7 @@ class Firmware:
 
     def _image(self, image_id: int) -> tuple[str, str]:
         with self._database.read() as connection:
-            found = firmware.image(connection, image_id)
+            found = firmware_images.image(connection, image_id)
         return found.name, found.sha256
 
 

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 from sqlalchemy import select
 
-from csms import firmware, firmware_campaigns
-from csms.firmware import KeptFile
+from csms import firmware_campaigns, firmware_images
+from csms.firmware_images import KeptFile
 from csms.models import FirmwareCampaign, FirmwareImage
 from csms.users import Role
 from ocpi_bridge.api.asked import (
@@ -83,7 +83,7 @@ def list_images(asked: Asked[Paging, None]) -> Page[ImageRow]:
 def add_image(asked: Asked[NewImage, KeptFile]) -> Reply:
     wanted = asked.query
     try:
-        image_id = firmware.add_image(
+        image_id = firmware_images.add_image(
             asked.connection,
             asked.body,
             vendor=wanted.vendor,
@@ -92,20 +92,20 @@ def add_image(asked: Asked[NewImage, KeptFile]) -> Reply:
             added_by=asked.by,
             now=asked.now,
         )
-    except firmware.ImageExists as error:
+    except firmware_images.ImageExists as error:
         detail = f"this file is there already, as image {error}"
         raise Problem(status=409, code="image_exists", detail=detail) from None
-    return Reply(value=_image(firmware.image(asked.connection, image_id)), status=201)
+    return Reply(value=_image(firmware_images.image(asked.connection, image_id)), status=201)
 
 
 def sign_image(asked: Asked[None, Signature]) -> ImageRow:
     signed = {"certificate": asked.body.certificate, "signature": asked.body.signature}
-    firmware.sign_image(asked.connection, asked.path["id"], **signed)
-    return _image(firmware.image(asked.connection, asked.path["id"]))
+    firmware_images.sign_image(asked.connection, asked.path["id"], **signed)
+    return _image(firmware_images.image(asked.connection, asked.path["id"]))
 
 
 def _keep(given: Surroundings, file: Path, query: Any) -> KeptFile:
-    return firmware.keep_file(given.data_dir, file, name=query.name)
+    return firmware_images.keep_file(given.data_dir, file, name=query.name)
 
 
 def _image(row: Any) -> ImageRow:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
-from csms import firmware, firmware_campaigns, signed_urls
+from csms import firmware, firmware_campaigns, firmware_images, signed_urls
 from ocpi_bridge.commands.asking import requester, waited
 from ocpi_bridge.commands.terminal import AsJson, Failed, now, opened, say, show, written
 from ocpi_bridge.settings import load
@@ -40,9 +40,9 @@ def add(
     """Copy an image to where stations may fetch it. With the manufacturer's certificate (PEM) and signature it is installed
     signed on stations that can check it."""
     pem = None if certificate is None else certificate.read_text()
-    kept = firmware.keep_file(load().data_dir, file)
+    kept = firmware_images.keep_file(load().data_dir, file)
     image_id = _verb(
-        lambda connection: firmware.add_image(
+        lambda connection: firmware_images.add_image(
             connection,
             kept,
             vendor=vendor,
@@ -61,7 +61,7 @@ def add(
 def list_(as_json: AsJson = False) -> None:
     """All images."""
     with opened() as database, database.read() as connection:
-        found = firmware.images(connection)
+        found = firmware_images.images(connection)
     rows = [
         {
             **{name: getattr(row, name) for name in ("id", "vendor", "model", "version", "name", "size", "sha256")},
@@ -229,15 +229,20 @@ def list_campaigns(as_json: AsJson = False) -> None:
 def _verb(change: Callable[[Connection], Any]) -> Any:
     try:
         return written(change)
-    except firmware.UnknownImage as error:
+    except firmware_images.UnknownImage as error:
         raise Failed(f"there is no image {error}") from None
-    except firmware.ImageExists as error:
+    except firmware_images.ImageExists as error:
         raise Failed(f"this file is there already, as image {error}") from None
     except firmware.UnknownUpdate as error:
         raise Failed(f"there is no update {error}") from None
     except firmware_campaigns.UnknownCampaign as error:
         raise Failed(f"there is no campaign {error}") from None
-    except (firmware.UpdateRefused, firmware_campaigns.CampaignRefused, signed_urls.AddressTooLong) as error:
+    except (
+        firmware_images.ImageRefused,
+        firmware.UpdateRefused,
+        firmware_campaigns.CampaignRefused,
+        signed_urls.AddressTooLong,
+    ) as error:
         raise Failed(str(error)) from None
 
 

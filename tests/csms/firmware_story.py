@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from csms import firmware, signed_urls
+from csms import firmware, firmware_images, signed_urls
 from csms.commands import Answer, Outcome
 from csms.events import FirmwareStatusReported
-from csms.firmware import keep_file
+from csms.firmware_images import keep_file
 from csms.journal import Wake, append
 from csms.models import (
     Alert,
@@ -31,7 +31,7 @@ def image(story: Story, folder: Path, *, model: str | None = "X", signed: bool =
     proof = {"certificate": "PEM", "signature": "c2lnbmVk"} if signed else {}
     made_for: dict[str, Any] = {"vendor": "Acme", "model": model, "version": version}
     with story.database.write() as connection:
-        return firmware.add_image(
+        return firmware_images.add_image(
             connection, keep_file(folder / "data", file), **made_for, **proof, added_by="test", now=story.now
         )
 

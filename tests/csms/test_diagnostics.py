@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from csms import diagnostics, firmware
+from csms import diagnostics, firmware_images
 from csms.commands import Answer, LogKind, Outcome, UploadAnswer
 from csms.database import Database
 from csms.diagnostics import (
@@ -260,7 +260,7 @@ async def test_files_are_kept_as_long_as_messages(database: Database, tmp_path: 
             (folder / name).touch()
             at = (story.now - timedelta(hours=hours)).timestamp()
             os.utime(folder / name, (at, at))
-        image = tmp_path / firmware.FOLDER / ".image.part"
+        image = tmp_path / firmware_images.FOLDER / ".image.part"
         image.parent.mkdir()
         image.touch()
         os.utime(image, (at - 7200, at - 7200))

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from csms import firmware, signed_urls
+from csms import firmware, firmware_images, signed_urls
 from csms.commands import Outcome
 from csms.database import Database
-from csms.firmware import MEANING, OPEN, WAY, ImageExists, State, UnknownImage, UpdateRefused, keep_file, told_state
+from csms.firmware import MEANING, OPEN, WAY, State, UpdateRefused, told_state
+from csms.firmware_images import ImageExists, ImageRefused, UnknownImage, keep_file
 from csms.models import (
     ActualSetting,
     FirmwareImage,
@@ -172,10 +173,12 @@ async def test_an_image_is_kept_once_under_a_harmless_name(database: Database, t
         file.write_bytes(b"x")
         with story.database.write() as connection:
             kept_file = keep_file(tmp_path / "data", file)
-            id_ = firmware.add_image(connection, kept_file, vendor="A", model=None, version="1", added_by="t", now=NOON)
-            kept = firmware.image(connection, id_)
-            with pytest.raises(UpdateRefused):
-                firmware.add_image(
+            id_ = firmware_images.add_image(
+                connection, kept_file, vendor="A", model=None, version="1", added_by="t", now=NOON
+            )
+            kept = firmware_images.image(connection, id_)
+            with pytest.raises(ImageRefused):
+                firmware_images.add_image(
                     connection,
                     kept_file,
                     vendor="A",

@@ -9,9 +9,9 @@ from sqlalchemy import update
 from csms import firmware_campaigns
 from csms.commands import Outcome
 from csms.database import Database
-from csms.firmware import UnknownImage
 from csms.firmware_campaigns import CampaignRefused, Campaigns, Tally, may_go_on, prepare_campaign, start_campaign
 from csms.firmware_campaigns import State as CampaignState
+from csms.firmware_images import UnknownImage
 from csms.journal import Wake
 from csms.models import (
     FirmwareCampaign,

@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from csms import diagnostics, firmware, signed_urls, stations
+from csms import diagnostics, firmware_images, signed_urls, stations
 from csms.database import Database
 from csms.diagnostics import LARGEST
 from csms.journal import Wake
@@ -43,14 +43,14 @@ class Door:
     def image(self, name: str = "acme.bin", content: bytes = IMAGE) -> int:
         path = self.folder / name
         path.write_bytes(content)
-        kept = firmware.keep_file(self.folder, path)
+        kept = firmware_images.keep_file(self.folder, path)
         with self.database.write() as connection:
             made_for = {"vendor": "Acme", "model": "X", "version": "2.0"}
-            return firmware.add_image(connection, kept, **made_for, added_by="test", now=self.now)  # type: ignore[arg-type]
+            return firmware_images.add_image(connection, kept, **made_for, added_by="test", now=self.now)  # type: ignore[arg-type]
 
     def address(self, image_id: int, station_id: str = "CP1") -> str:
         with self.database.read() as connection:
-            name = firmware.image(connection, image_id).name
+            name = firmware_images.image(connection, image_id).name
         return signed_urls.firmware_url(
             self.url, KEY, image_id=image_id, name=name, station_id=station_id, expires_at=self.now + timedelta(days=1)
         )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from csms import firmware
+from csms import firmware_images
 from csms.alerts import Alarm, raise_alarms
 from csms.models import Alert, FirmwareImage, RemoteRequest, StationSecurity
 from csms.users import Role
@@ -36,7 +36,7 @@ async def test_an_image_is_brought_and_signed_once(rig: Rig) -> None:  # R06
     response = await added(rig)
     assert response.status_code == 201, response.text
     image = response.json()
-    kept = rig.folder / firmware.FOLDER / image["name"]
+    kept = rig.folder / firmware_images.FOLDER / image["name"]
     assert kept.read_bytes() == CONTENT
     assert (image["size"], image["sha256"]) == (len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
     assert (image["vendor"], image["model"], image["signed"], image["added_by"]) == ("Acme", None, False, "api:admin")
@@ -71,7 +71,7 @@ async def test_an_image_that_cannot_be_is_refused_and_leaves_nothing(rig: Rig, m
     for role in (Role.VIEWER, Role.OPERATOR):
         async with rig.client(role) as client:
             problem(await client.post(IMAGES, params=ACME, content=b"x", headers=FILE), 403, "not_allowed")
-    folder = rig.folder / firmware.FOLDER
+    folder = rig.folder / firmware_images.FOLDER
     assert not folder.exists() or list(folder.iterdir()) == []
     with rig.database.read() as connection:
         assert connection.execute(select(FirmwareImage.id)).all() == []
