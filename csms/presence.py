@@ -39,6 +39,10 @@ class Stations(Admissions):
         self._tell(connection)
         self.on_opened(connection)
 
+    def stays(self, connection: ConnectionOpened, /) -> None:
+        """It is open as it was, though somebody believed it gone: nothing follows from that."""
+        self._tell(connection)
+
     def closed(self, connection: ConnectionClosed, /) -> None:
         self._seen.pop(connection.station_id, None)
         self._knocking.closed(connection.station_id)

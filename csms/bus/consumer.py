@@ -12,7 +12,7 @@ import structlog
 from csms.bus import names
 from csms.bus.claims import MOST_DELIVERIES, SUSPECT, Claims
 from csms.bus.client import AWAY, Client, ResponseError
-from csms.bus.dead_letters import BURY
+from csms.bus.dead_letters import BURY, KEPT
 from csms.bus.entries import (
     Closed,
     Duplicated,
@@ -242,7 +242,7 @@ class Consumer:
         """The core writes it in its next batch; only then is it done."""
         stations = self._core.stations
         if isinstance(entry, Opened):
-            stations.opened(entry.connection)
+            (stations.stays if entry.again else stations.opened)(entry.connection)
         elif isinstance(entry, Closed):
             stations.closed(entry.connection)
         else:
@@ -257,7 +257,7 @@ class Consumer:
 
     def _bury(self, stream: int, entry_id: str, data: bytes, error: str) -> None:
         log.error("dead_letter", stream=stream, entry_id=entry_id, error=error[:300])
-        arguments = (names.GROUP, entry_id, stream, data, error[:1000])
+        arguments = (names.GROUP, entry_id, stream, data, error[:1000], KEPT)
         self._outbox.put("EVAL", BURY, 2, names.events(stream), names.DEAD, *arguments)
 
     # ---- done -------------------------------------------------------------------------------------------------------

@@ -11,13 +11,16 @@ from csms.bus.client import Client
 from csms.bus.entries import Reported, Seen, entry_from_bytes
 
 AT_ONCE: Final = 500
+KEPT: Final = 50_000  # a charger may say the same for ever
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # of the milliseconds in an id of Redis's
 
-# KEYS: stream, dead letters; ARGV: group, entry id, stream's number, entry, error. Once, however often it is said.
+# KEYS: stream, dead letters; ARGV: group, entry id, stream's number, entry, error, letters that are kept. Once, however often
+# it is said.
 BURY: Final = """
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('XDEL', KEYS[1], ARGV[2]) == 1 then
-  redis.call('XADD', KEYS[2], '*', 'entry_id', ARGV[2], 'stream', ARGV[3], 'e', ARGV[4], 'error', ARGV[5])
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[6], '*',
+             'entry_id', ARGV[2], 'stream', ARGV[3], 'e', ARGV[4], 'error', ARGV[5])
 end
 """
 

@@ -25,7 +25,10 @@ class Reported(msgspec.Struct, frozen=True, array_like=True, tag="reported"):
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
+    """`again`: it was believed gone, and is not."""
+
     connection: ConnectionOpened
+    again: bool = False
 
     @property
     def station_id(self) -> str:

@@ -42,5 +42,8 @@ class Inbox:
             for message in messages_from_bytes(fields[b"m"]):
                 if isinstance(message, msgspec.MsgspecError):
                     log.error("message_unreadable", entry_id=self._last, error=str(message)[:300])
-                else:
+                    continue
+                try:
                     self._hear(message, self._last)
+                except Exception:
+                    log.exception("message_failed", kind=type(message).__name__)

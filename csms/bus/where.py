@@ -121,7 +121,7 @@ class Arrivals:
     def say_again(self) -> None:
         """Redis may have lost what it held, or others took us for dead."""
         for connection in self._here.values():
-            self._move(STAY, connection, Opened(connection))
+            self._move(STAY, connection, Opened(connection, again=True))
 
     def _move(self, script: str, connection: ConnectionOpened, entry: Entry) -> None:
         inbox = (names.inbox(""), INBOX_LENGTH, INBOX_OUTLIVES_MS)

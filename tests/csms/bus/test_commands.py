@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from csms.bus import ConnectionOpened
 from csms.bus.redis_streams import RedisBus
 from csms.commands import (
     Answer,
@@ -109,6 +110,8 @@ async def test_a_gateway_that_was_only_taken_for_dead_says_again_who_is_there(
 ) -> None:
     worker, gateway = await roles.worker(), await roles.gateway()
     worker.story.site("CP1")
+    followed: list[ConnectionOpened] = []
+    worker.story.csms.stations.on_opened = followed.append
     sockets = Sockets(gateway.bus, SETTINGS)
     await here(gateway, redis_server, "CP1", "c1")
     await until(lambda: worker.story.rows(Station)[0].connection_id == "c1")
@@ -121,6 +124,7 @@ async def test_a_gateway_that_was_only_taken_for_dead_says_again_who_is_there(
     assert (answer, len(sockets.asked)) == (SETTINGS, 1)
     [row] = worker.story.rows(Connection)
     assert (row.closed_at, row.close_reason) == (None, None)
+    assert [connection.connection_id for connection in followed] == ["c1"]  # it is not asked for its Boot again
 
 
 async def test_the_newest_connection_wins_wherever_it_is(roles: Roles, redis_server: RedisServer) -> None:  # T9
