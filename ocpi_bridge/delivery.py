@@ -15,16 +15,15 @@ from ocpi_bridge.due import Circuit, Due, Key, Room, circuit_of
 from ocpi_bridge.emsp_client import Delivery as Answer
 from ocpi_bridge.emsp_client import EmspClient, Peer, Reply
 from ocpi_bridge.health import Health
-from ocpi_bridge.ledger import Ledger, Render
+from ocpi_bridge.ledger import Answered, Ledger, Render
 from ocpi_bridge.telling import Message, Verb
 
 __all__ = ["Deliveries", "Render"]
 
 log = structlog.get_logger(__name__)
 
-GATHER_S = 0.1  # under load one look serves many changes
-
-AT_ONCE = 4  # calls to one partner at a time
+GATHER_S = 0.02  # under load one look serves several changes
+AT_ONCE = 8  # calls to one partner at a time
 
 
 class Deliveries:
@@ -57,6 +56,8 @@ class Deliveries:
         self._busy_at: Counter[Circuit] = Counter()
         self._flying: set[Key] = set()
         self._busy: Counter[int] = Counter()
+        self._answered: list[Answered] = []
+        self._settling = asyncio.Lock()
         self._calls: dict[tuple[str, Verb], Callable[[Peer, Message], Awaitable[Reply]]] = {
             ("tariffs", Verb.PUT): lambda to, told: client.put_tariff(to, told.body),
             ("tariffs", Verb.DELETE): lambda to, told: client.delete_tariff(to, told.path[0]),
@@ -97,16 +98,25 @@ class Deliveries:
             job = await asyncio.to_thread(self._ledger.prepare, due)
             if job is not None:
                 reply = await self._calls[due.module, job.message.verb](job.peer, job.message)
-                await asyncio.to_thread(self._ledger.settle, job, reply)
+                await self._settle((job, reply))
                 if reply.delivery is Answer.HUB:
                     self._doubt(due.partner_id)
                 for circuit in self._health.recovered():
                     await asyncio.to_thread(self._ledger.hasten, circuit)
         except Exception as error:  # one object that cannot be told must not silence the others
             log.exception("delivery_failed", module=due.module, object_id=due.object_id, partner_id=due.partner_id)
-            await asyncio.to_thread(self._ledger.broken, due, f"{type(error).__name__}: {error}")
+            await asyncio.to_thread(self._ledger.broken, due.id, f"{type(error).__name__}: {error}")
         finally:
             self._flying.discard(due.key)
             self._busy[due.partner_id] -= 1
             self._busy_at[circuit_of(due.partner_id, due.module)] -= 1
             done.set()
+
+    async def _settle(self, answered: Answered) -> None:
+        """Whatever waits when the last transaction ends is settled in the next, by whoever comes first."""
+        self._answered.append(answered)
+        async with self._settling:
+            if not any(waiting is answered for waiting in self._answered):
+                return
+            together, self._answered = self._answered, []
+            await asyncio.to_thread(self._ledger.settle, together)

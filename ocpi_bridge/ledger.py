@@ -85,6 +85,9 @@ class Job:
     location: Row[Any] | None = None
 
 
+Answered = tuple[Job, Reply]
+
+
 class Ledger:
     """Synchronous: its methods run in a thread, and none holds a transaction while a partner is called."""
 
@@ -259,42 +262,56 @@ class Ledger:
 
     # ---- what came of it --------------------------------------------------------------------------------------------
 
-    def settle(self, job: Job, reply: Reply) -> None:
+    def settle(self, answered: Sequence[Answered]) -> None:
+        """All of them in one transaction, since each costs a commit; one that cannot be written harms no other."""
+        try:
+            self._settle_together(answered)
+        except Exception:
+            if len(answered) == 1:
+                raise
+            for one in answered:
+                self._settle_alone(one)
+
+    def _settle_together(self, answered: Sequence[Answered]) -> None:
+        with self._database.write() as connection:
+            fates = [self._settle(connection, job, reply) for job, reply in answered]
+        for (job, reply), fate in zip(answered, fates, strict=True):
+            if fate is Fate.STOPPED:
+                _log_stopped(job, reply)
+
+    def _settle_alone(self, one: Answered) -> None:
+        try:
+            self._settle_together([one])
+        except Exception as error:
+            log.exception("delivery_failed", module=one[0].row.module, object_id=one[0].row.object_id)
+            self.broken(one[0].row.id, f"{type(error).__name__}: {error}")
+
+    def _settle(self, connection: Connection, job: Job, reply: Reply) -> Fate:
         verdict = judge(job.row.module, job.message.verb, arrived(job.message, reply), job.row.attempts)
         now = self._clock()
-        with self._database.write() as connection:
-            # After a new registration the partner may have forgotten what it confirmed to the old token.
-            same = self._partners.get(connection, job.row.partner_id).token_out == job.peer.token
-            state = storable(job.message.state) if same else None
-            if verdict.fate is Fate.TOLD:
-                self._confirmed(connection, job, reply, state, now)
-            elif job.location is not None and verdict.doubt:
-                self._doubted(connection, job, verdict.fate, now)
-            else:
-                words = summary(reply, job.peer.token)
-                if reply.delivery is Answer.HUB:
-                    words = halted(job.peer.their_party, words)
-                changes: dict[str, Any] = {"attempts": verdict.attempts, "last_error": words}
-                if verdict.doubt:
-                    changes["confirmed"] = null()
-                if job.row.module == "cdrs":
-                    changes |= _of_doubtful_cdr(job, reply)
-                if verdict.fate is Fate.STOPPED:
-                    unchanged = Delivery.wanted == job.row.wanted
-                    changes["stopped"] = case((unchanged, literal(changes["last_error"])), else_=null())
-                again = retry_at(now, verdict.attempts, self._chance())
-                changes["next_attempt_at"] = again if verdict.fate is Fate.AGAIN else now
-                _write(connection, job.row.id, changes)
-        if verdict.fate is Fate.STOPPED:
-            log.error(
-                "delivery_stopped",
-                partner=job.peer.name,
-                module=job.row.module,
-                object_id=job.row.object_id,
-                delivery=reply.delivery.value,
-                http_status=reply.http_status,
-                status_code=reply.status_code,
-            )
+        # After a new registration the partner may have forgotten what it confirmed to the old token.
+        same = self._partners.get(connection, job.row.partner_id).token_out == job.peer.token
+        state = storable(job.message.state) if same else None
+        if verdict.fate is Fate.TOLD:
+            self._confirmed(connection, job, reply, state, now)
+        elif job.location is not None and verdict.doubt:
+            self._doubted(connection, job, verdict.fate, now)
+        else:
+            words = summary(reply, job.peer.token)
+            if reply.delivery is Answer.HUB:
+                words = halted(job.peer.their_party, words)
+            changes: dict[str, Any] = {"attempts": verdict.attempts, "last_error": words}
+            if verdict.doubt:
+                changes["confirmed"] = null()
+            if job.row.module == "cdrs":
+                changes |= _of_doubtful_cdr(job, reply)
+            if verdict.fate is Fate.STOPPED:
+                unchanged = Delivery.wanted == job.row.wanted
+                changes["stopped"] = case((unchanged, literal(changes["last_error"])), else_=null())
+            again = retry_at(now, verdict.attempts, self._chance())
+            changes["next_attempt_at"] = again if verdict.fate is Fate.AGAIN else now
+            _write(connection, job.row.id, changes)
+        return verdict.fate
 
     def _confirmed(self, connection: Connection, job: Job, reply: Reply, state: Any, now: datetime) -> None:
         gone = job.message.verb is Verb.DELETE
@@ -327,17 +344,29 @@ class Ledger:
             soon = update(Delivery).where(*waits, Delivery.attempts > 0, Delivery.next_attempt_at > self._clock())
             connection.execute(soon.values(next_attempt_at=self._clock()))
 
-    def broken(self, due: Due, why: str) -> None:
-        """It could not even be made ready: an error of ours, tried again like one of theirs."""
+    def broken(self, delivery_id: int, why: str) -> None:
+        """It could not be made ready, or its answer not be kept: an error of ours, tried again like one of theirs."""
         with self._database.write() as connection:
-            row = connection.execute(select(Delivery.attempts).where(Delivery.id == due.id)).one()
+            row = connection.execute(select(Delivery.attempts).where(Delivery.id == delivery_id)).one()
             made = row.attempts + 1
             again = retry_at(self._clock(), made, self._chance())
-            _write(connection, due.id, {"attempts": made, "next_attempt_at": again, "last_error": why[:300]})
+            _write(connection, delivery_id, {"attempts": made, "next_attempt_at": again, "last_error": why[:300]})
 
     def _told(self, row: Row[Any]) -> dict[str, Any]:
         """Up to what was read; a change that came since makes it due at once."""
         return {"told": row.wanted, "attempts": 0, "next_attempt_at": self._clock(), "last_error": None}
+
+
+def _log_stopped(job: Job, reply: Reply) -> None:
+    log.error(
+        "delivery_stopped",
+        partner=job.peer.name,
+        module=job.row.module,
+        object_id=job.row.object_id,
+        delivery=reply.delivery.value,
+        http_status=reply.http_status,
+        status_code=reply.status_code,
+    )
 
 
 def arrived(message: Message, reply: Reply) -> Answer:

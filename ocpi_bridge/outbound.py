@@ -4,10 +4,12 @@ import asyncio
 import re
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
+from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -183,6 +185,7 @@ class Guarded:
         # Threads of our own: a name server that hangs must not hold up what else the process runs in threads.
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="outbound-resolve")
         self._resolve = resolve or self._system_resolve
+        _find_no_sniffio()
         context = tls or httpx.create_ssl_context(trust_env=False)
         self._transports = {
             scheme: _VettedTransport(_VettedBackend(policy, scheme, self._resolve), context)
@@ -294,6 +297,13 @@ class _VettedBackend(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def _find_no_sniffio() -> None:
+    """httpcore looks for it on the disk several times a call, which costs as much as the rest of the call; where it is not
+    installed, Python is told so once."""
+    if find_spec("sniffio") is None:
+        sys.modules["sniffio"] = None  # type: ignore[assignment]  # so an import fails at once
 
 
 class _VettedTransport(httpx.AsyncHTTPTransport):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from csms.database import Database
 from csms.import_network import import_network
@@ -40,8 +41,11 @@ class Serving:
 
 
 @contextmanager
-def serving(station_ids: Sequence[str], database_url: str | None) -> Iterator[Serving]:
-    """With a card of the same name for each station. `database_url` None: a SQLite file; else an empty database."""
+def serving(
+    station_ids: Sequence[str], database_url: str | None, *, tariff: Mapping[str, Any] | None = None
+) -> Iterator[Serving]:
+    """With a card of the same name for each station. `database_url` None: a SQLite file; else an empty database. `tariff`:
+    what charging costs everywhere."""
     with tempfile.TemporaryDirectory() as folder:
         port, http_port = free_port(), free_port()
         url = database_url or f"sqlite:///{folder}/bench.db"
@@ -54,7 +58,7 @@ def serving(station_ids: Sequence[str], database_url: str | None) -> Iterator[Se
             "ROAMBRIDGE_OUTBOUND_ALLOW": "127.0.0.0/8",
             "ROAMBRIDGE_SECRET_KEY": secrets.token_urlsafe(32),
         }
-        open_network(url, station_ids)
+        open_network(url, station_ids, tariff)
         with server([sys.executable, "-m", "ocpi_bridge", "serve"], port, environment) as pid:
             yield Serving(
                 pid=pid,
@@ -65,20 +69,32 @@ def serving(station_ids: Sequence[str], database_url: str | None) -> Iterator[Se
             )
 
 
-def open_network(url: str, station_ids: Sequence[str]) -> None:
+def open_network(url: str, station_ids: Sequence[str], tariff: Mapping[str, Any] | None = None) -> None:
     migrate(url)
+    document = network_file.document(station_ids, station_ids, password=PASSWORD)
+    if tariff is not None:
+        document = _priced(document, tariff)
     database = Database(url)
     try:
         with database.write() as connection:
             import_network(
                 connection,
-                network_file.document(station_ids, station_ids, password=PASSWORD),
+                document,
                 default_party=("BE", "BEC"),
                 operator_name="Bench",
                 now=datetime.now(UTC),
             )
     finally:
         database.dispose()
+
+
+def _priced(document: dict[str, Any], tariff: Mapping[str, Any]) -> dict[str, Any]:
+    for site in document["locations"]:
+        for station in site["stations"]:
+            for evse in station["evses"]:
+                named = [connector | {"tariff_ids": [tariff["id"]]} for connector in evse["connectors"]]
+                evse["connectors"] = named
+    return document | {"tariffs": [dict(tariff)]}
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +14,11 @@ from csms.database import Database
 from csms.events import ConnectorStatus
 from csms.journal import FactType
 from csms.models import Connector, Location, Tariff
+from ocpi_bridge.delivery import AT_ONCE
+from ocpi_bridge.emsp_client import Delivery as Answer
 from ocpi_bridge.emsp_client import Peer, Reply
 from ocpi_bridge.emsp_simulator import EmspSimulator, Fault
+from ocpi_bridge.ledger import Ledger
 from ocpi_bridge.push import resync
 from ocpi_bridge.telling import Message, Verb
 from tests.adapters import rows
@@ -389,7 +394,25 @@ async def test_a_hanging_partner_delays_nobody_else(world: World, emsp: EmspSimu
         world.session(partner)
         async with world.delivering():
             await emsp.wait_for(lambda: SESSION in [entry["id"] for entry in emsp.sessions.values()], timeout_s=3)
-            assert len(bad.requests) <= 4
+            assert len(bad.requests) <= AT_ONCE
+
+
+async def test_an_answer_that_cannot_be_kept_harms_no_other_of_its_commit(world: World, emsp: EmspSimulator) -> None:
+    partner = world.trust(emsp)
+    ids = ["s-1", "s-2", "s-3"]
+    for id in ids:
+        world.session(partner, id)
+    ledger = Ledger(world.database, world.partners, world.render, clock=world.clock)
+    due = [one for one in ledger.take(lambda _: AT_ONCE, (), {}) if one.module == "sessions"]
+    jobs = [job for one in due if (job := ledger.prepare(one)) is not None]
+    assert [job.row.object_id for job in jobs] == ids
+    nobodys: Any = SimpleNamespace(**jobs[1].row._asdict() | {"partner_id": 999})
+    jobs[1] = replace(jobs[1], row=nobodys)
+    taken = Reply(delivery=Answer.CONFIRMED, at=world.clock(), http_status=200, status_code=1000)
+    ledger.settle([(job, taken) for job in jobs])
+    kept = [world.delivery("sessions", id) for id in ids]
+    assert [(row.told, row.attempts) for row in kept] == [(1, 0), (0, 1), (1, 0)]
+    assert "999" in kept[1].last_error
 
 
 async def test_one_call_at_a_time_for_one_object(world: World) -> None:  # PU-10
