@@ -42,18 +42,20 @@ _EVSE = Evse.__table__.c
 
 
 class Remote(Protocol):
-    """The core's remote control: returns the receipt's id at once, and writes `also` with the receipt."""
+    """The core's remote control: a receipt in the transaction that judged the command, then the command on its way."""
 
-    async def request(
+    def receipt(
         self,
+        connection: Connection,
         command: Command[Any],
         *,
         requested_by: str,
         token_id: int | None = None,
         authorization_reference: str | None = None,
         timeout_s: float = SEND_TIMEOUT_S,
-        also: Callable[[Connection, str], None] | None = None,
     ) -> str: ...
+
+    def carry_out(self, request_id: str, command: Command[Any], *, requested_by: str, timeout_s: float) -> None: ...
 
 
 UrlAllowed = Callable[[str], Awaitable[bool]]
@@ -141,19 +143,13 @@ class CommandsCrud:
             )
 
         try:
-            order = await asyncio.to_thread(self._judged, judge, asking, sent, waits)
+            ready = await asyncio.to_thread(self._judged, judge, asking, sent, waits)
         except Declined as declined:
             log.info("command_declined", command=kind, partner=asking.name, result=declined.result, why=str(declined))
             return command_response(declined.result, message=str(declined))
-        if isinstance(order, Order):
-            await self._remote.request(
-                order.command,
-                requested_by=f"partner:{asking.partner_id}",
-                token_id=order.token_id,
-                authorization_reference=order.authorization_reference,
-                timeout_s=self._send_timeout_s,
-                also=lambda connection, request_id: waits(connection, request_id, order.party),
-            )
+        if ready is not None:
+            request_id, ordered = ready
+            self._remote.carry_out(request_id, ordered, requested_by=_asked_by(asking), timeout_s=self._send_timeout_s)
         return command_response(ACCEPTED, timeout_s=int(self._send_timeout_s) + RESULT_MARGIN_S)
 
     def _judged(
@@ -162,12 +158,24 @@ class CommandsCrud:
         asking: Caller,
         sent: Mapping[str, Any],
         waits: Callable[[Connection, str, Party], None],
-    ) -> Order | Queued:
+    ) -> tuple[str, Command[Any]] | None:
+        """What is to be sent now, with its receipt's id; None: it is queued. One transaction for all that is written, so that
+        the charger waits for one commit."""
         with self._database.write() as connection:
             order = judge(connection, asking, sent)
             if isinstance(order, Queued):
                 waits(connection, order.request_id, order.party)
-            return order
+                return None
+            request_id = self._remote.receipt(
+                connection,
+                order.command,
+                requested_by=_asked_by(asking),
+                token_id=order.token_id,
+                authorization_reference=order.authorization_reference,
+                timeout_s=self._send_timeout_s,
+            )
+            waits(connection, request_id, order.party)
+            return request_id, order.command
 
     def _start(self, connection: Connection, asking: Caller, sent: Mapping[str, Any]) -> Order:
         """CM-20 to CM-26. The token's data is kept for Session and CDR; whether it is good is the partner's business."""
@@ -241,6 +249,10 @@ class CommandsCrud:
             timeout_s=self._send_timeout_s,
         )
         return Queued(request_id=request_id, party=commanding_party(asking))
+
+
+def _asked_by(asking: Caller) -> str:
+    return f"partner:{asking.partner_id}"
 
 
 def _stop(connection: Connection, asking: Caller, sent: Mapping[str, Any]) -> Order:

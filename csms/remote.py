@@ -82,30 +82,50 @@ class RemoteControl:
         token_id: int | None = None,
         authorization_reference: str | None = None,
         timeout_s: float = 30.0,
-        also: Callable[[Connection, str], None] | None = None,
     ) -> str:
-        """Store the receipt, and whatever `also(connection, request_id)` writes with it, in one transaction; return its id
-        at once. The command is sent afterwards; the outcome goes to the row and the journal."""
+        """Store the receipt and return its id at once. The command is sent afterwards; the outcome goes to the row and the
+        journal."""
 
         def store() -> str:
             with self._database.write() as connection:
-                request_id = enqueue(
+                return self.receipt(
                     connection,
                     command,
                     requested_by=requested_by,
-                    now=self._clock(),
-                    timeout_s=timeout_s,
-                    state="sent",
                     token_id=token_id,
                     authorization_reference=authorization_reference,
+                    timeout_s=timeout_s,
                 )
-                if also is not None:
-                    also(connection, request_id)
-                return request_id
 
         request_id = await asyncio.to_thread(store)
-        self._start(request_id, command, timeout_s, vouched=requested_by.startswith(PARTNER))
+        self.carry_out(request_id, command, requested_by=requested_by, timeout_s=timeout_s)
         return request_id
+
+    def receipt(
+        self,
+        connection: Connection,
+        command: Command[Any],
+        *,
+        requested_by: str,
+        token_id: int | None = None,
+        authorization_reference: str | None = None,
+        timeout_s: float = 30.0,
+    ) -> str:
+        """As `request`, in the caller's transaction: `carry_out` with the same words must follow its commit."""
+        return enqueue(
+            connection,
+            command,
+            requested_by=requested_by,
+            now=self._clock(),
+            timeout_s=timeout_s,
+            state="sent",
+            token_id=token_id,
+            authorization_reference=authorization_reference,
+        )
+
+    def carry_out(self, request_id: str, command: Command[Any], *, requested_by: str, timeout_s: float) -> None:
+        """On the loop; returns at once."""
+        self._start(request_id, command, timeout_s, vouched=requested_by.startswith(PARTNER))
 
     async def run(self) -> None:
         """Sends what other processes queued, until cancelled."""

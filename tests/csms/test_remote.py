@@ -1,6 +1,7 @@
 """Requests somebody waits on: told at once, settled whatever happens, and found again by their transaction."""
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -70,14 +71,24 @@ async def test_whatever_the_charger_does_somebody_is_told(
     async with told(database) as story:
         story.site("CP1")
         story.answer = Answer(outcome=outcome, detail="word")
-        told_of: list[str] = []
-        request_id = await story.csms.remote.request(
-            ResetStation(station_id="CP1"), requested_by="cli:eve", also=lambda _, id_: told_of.append(id_)
-        )
+        request_id = await story.csms.remote.request(ResetStation(station_id="CP1"), requested_by="cli:eve")
         row = await settled(story, state)
         assert (row.id, row.kind, row.outcome, row.detail) == (request_id, "reset_station", outcome.value, "word")
-        assert told_of == [request_id]
         assert outcomes(story) == [{"outcome": outcome.value, "kind": "reset_station"}]
+
+
+async def test_a_receipt_is_of_its_callers_transaction_and_carried_out_after_it(database: Database) -> None:
+    async with told(database) as story:
+        story.site("CP1")
+        story.answer = Answer(outcome=Outcome.ACCEPTED)
+        remote, reset = story.csms.remote, ResetStation(station_id="CP1")
+        with contextlib.suppress(LookupError), database.write() as connection:
+            remote.receipt(connection, reset, requested_by="partner:7")
+            raise LookupError  # and no receipt is left
+        with database.write() as connection:
+            request_id = remote.receipt(connection, reset, requested_by="partner:7")
+        remote.carry_out(request_id, reset, requested_by="partner:7", timeout_s=30.0)
+        assert (await settled(story, "accepted")).id == request_id
 
 
 async def test_a_bug_on_the_way_to_the_charger_is_an_outcome_too(database: Database) -> None:  # C08
