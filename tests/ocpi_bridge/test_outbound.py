@@ -1,8 +1,10 @@
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from httpcore._synchronization import current_async_library
 
 from ocpi_bridge.outbound import Guarded, OutboundPolicy, Refused, Unanswered, Unreachable, is_public
 
@@ -360,3 +363,10 @@ async def test_tls_is_verified_for_the_name_while_the_vetted_address_is_called(t
         assert names == ["partner.example"]
         with pytest.raises(Unreachable, match=r"certificate|CERTIFICATE"):
             await guarded.request("GET", f"https://other.example:{port}/", {})
+
+
+def test_what_is_not_installed_is_not_looked_for_at_each_call() -> None:
+    Guarded(OutboundPolicy())
+    installed = find_spec("sniffio") is not None
+    assert (sys.modules.get("sniffio", ...) is None) is not installed
+    assert current_async_library() == "asyncio"
