@@ -25,8 +25,14 @@ PARTNER_GAUGES: dict[str, tuple[str, Callable[[Report], float]]] = {
 }
 
 
-def measure(ground: Ground) -> None:
-    gauges, told, clock = ground.metrics.gauges, ground.told, ground.clock
+def measure(ground: Ground, *, here: Callable[[], bool] = lambda: True) -> None:
+    """`here`: whether this process is the one."""
+    gauges, clock = ground.metrics.gauges, ground.clock
+
+    def told(read: Callable[[Connection], Mapping[str, float]]) -> Callable[[], Mapping[str, float]]:
+        found = ground.told(read)
+        return lambda: found() if here() else {}
+
     gauges("journal_behind", "Facts not passed yet, 10,000 at most", "subscriber", told(facts_behind))
     gauges(
         "journal_lag_seconds",

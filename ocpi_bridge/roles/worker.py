@@ -45,7 +45,7 @@ class Worker:
         )
         health = health_routes(database, self._missing)
         self.status = WebServer(status_app(health, metrics), settings.metrics_listen or settings.http_listen)
-        measure(self.ground)
+        measure(self.ground, here=lambda: self.exclusive.held)
         metrics.gauge("leads", "1 where what must run once runs", lambda: float(self.exclusive.held))
         measure_bus(self.ground, self.bus)
         self._serving = False

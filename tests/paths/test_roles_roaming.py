@@ -1,5 +1,6 @@
 """A driver roams where gateways, workers and api are processes of their own."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -11,6 +12,7 @@ from tests.paths.partner import Emsp
 from tests.paths.roles import Deployment
 from tests.paths.service import PASSWORD
 
+PATIENCE_S = 20.0
 DRIVER = "04E1D2C3B4A5AA"
 
 
@@ -20,6 +22,7 @@ async def test_a_driver_roams_through_any_gateway_and_any_api(  # B02, B14, K09
 ) -> None:
     await deployment.open()
     async with balancer(deployment.front_port, deployment.api_ports) as front:
+        await one_worker_leads(deployment)
         await each_role_has_its_own_routes_only(deployment)
         await a_driver_roams(deployment, emsp)
     assert min(front.carried[port] for port in deployment.api_ports) > 2
@@ -57,6 +60,19 @@ async def a_driver_roams(deployment: Deployment, emsp: Emsp) -> None:
         assert "BEC" not in await deployment.command("station", "command", "GENT-1", "get-configuration")
     assert await partner.list("cdrs") == [cdr]
     await partner.is_content()
+
+
+async def one_worker_leads(deployment: Deployment) -> None:
+    """It alone tells what is measured in the database."""
+    leads, clocks, both = "roambridge_leads 1.0", "roambridge_stations_by_clock_skew{", "roambridge_bus_workers 2.0"
+    async with httpx.AsyncClient(trust_env=False, verify=False) as client, asyncio.timeout(PATIENCE_S):
+        while True:
+            urls = [f"http://{deployment.metrics[name]}/metrics" for name in ("worker-1", "worker-2")]
+            texts = [(await client.get(url)).text for url in urls]
+            told = [(leads in text, clocks in text, both in text) for text in texts]
+            if sorted(told) == [(False, False, True), (True, True, True)]:
+                return
+            await asyncio.sleep(0.1)
 
 
 async def each_role_has_its_own_routes_only(deployment: Deployment) -> None:
