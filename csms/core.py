@@ -57,6 +57,7 @@ log = structlog.get_logger(__name__)
 R = TypeVar("R")
 
 BATCH_AT_MOST = 500
+BOOTS_AT_MOST = 50  # of a batch: they cost most, and after a reconnect storm nobody else waits behind them (X07)
 ROUNDS_AT_MOST = 4  # an event that loses a row to another worker is decided again; losing it this often is a fault
 
 Handler = Callable[[Any], Any]
@@ -188,12 +189,15 @@ class Csms:
         taken: list[Pending] = []
         later: list[Pending] = []
         stations: set[str] = set()
+        boots = 0
         for waiting in self._pending:
             station_id = waiting.event.station_id
-            if station_id in stations or len(taken) >= BATCH_AT_MOST:
+            boot = type(waiting.event) is StationBooted
+            if station_id in stations or len(taken) >= BATCH_AT_MOST or (boot and boots >= BOOTS_AT_MOST):
                 later.append(waiting)
             else:
                 taken.append(waiting)
+                boots += boot
             stations.add(station_id)
         self._pending = later
         return taken

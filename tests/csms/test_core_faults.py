@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 
 from csms import core
 from csms.database import Database
-from csms.events import AuthorizationStatus, RegistrationStatus
+from csms.events import AuthorizationStatus, ConnectorStatus, RegistrationStatus
 from csms.models import Connection, JournalEntry, Station
 from tests.csms.core_story import told
 from tests.csms.test_stations import opened, written
@@ -96,3 +96,21 @@ async def test_of_one_station_a_batch_holds_one_event(database: Database, monkey
         assert sizes == [1, 1, 1]
         assert [row.state for row in story.transactions()] == ["orphaned", "orphaned", "active"]
         assert core.BATCH_AT_MOST > 1
+
+
+async def test_nobody_waits_behind_a_crowd_of_boots(database: Database) -> None:  # X07
+    crowd = [f"BACK{number}" for number in range(core.BOOTS_AT_MOST + 10)]
+    async with told(database) as story:
+        story.site("CP1", *crowd, evses=1)
+        answered: list[str] = []
+
+        async def boot(station_id: str) -> None:
+            assert (await story.boot(station_id)).status is ACCEPTED
+            answered.append(station_id)
+
+        async def status() -> None:
+            await story.status(ConnectorStatus.CHARGING)
+            answered.append("CP1")
+
+        await asyncio.gather(*(boot(station_id) for station_id in crowd), status())
+        assert answered == [*crowd[: core.BOOTS_AT_MOST], "CP1", *crowd[core.BOOTS_AT_MOST :]]
