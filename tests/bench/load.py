@@ -115,7 +115,7 @@ class Charger:
                 yield {"connectorId": 1, "transactionId": self.transaction_id, "meterValue": samples}
 
 
-async def measure(pid: int, chargers: list[Charger], action: str, messages: int) -> Measured:
+async def measure(pid: int, chargers: list[Charger], action: str, messages: int, *, wait_s: float = 1.0) -> Measured:
     """Every charger sends its share, each message when the one before is answered."""
     latencies: list[float] = []
     share = messages // len(chargers)
@@ -131,7 +131,7 @@ async def measure(pid: int, chargers: list[Charger], action: str, messages: int)
     cpu, began = cpu_seconds(pid), perf_counter()
     await asyncio.gather(*(send(charger) for charger in chargers))
     seconds = perf_counter() - began
-    await asyncio.sleep(1.0)  # what the server still writes belongs to the message too
+    await asyncio.sleep(wait_s)  # what the server still writes belongs to the message too
     used = cpu_seconds(pid) - cpu
     latencies.sort()
     count = len(latencies)
