@@ -17,7 +17,7 @@ _L = cast(Table, Location.__table__)
 _STATIONS = (
     select(_S.c.station_id)
     .where(_S.c.station_id.in_(bindparam("keys", expanding=True)))
-    .order_by(_S.c.station_id)
+    .order_by(_S.c.station_id.collate("C"))  # as Python sorts, whatever the database's language
     .with_for_update(key_share=True)
 )
 _SITES = select(_L.c.id).order_by(_L.c.id).with_for_update(key_share=True)

@@ -15,6 +15,7 @@ from csms import (
     diagnostics,
     effects,
     firmware,
+    lock_order,
     remote,
     reservations,
     skew,
@@ -51,18 +52,14 @@ Rule = Callable[[Connection, datetime], Sequence[Fact]]
 
 def offline_stations(connection: Connection, now: datetime) -> Sequence[Fact]:
     """Stations that have been away long enough that partners see their EVSEs as unknown."""
-    gone = (
-        select(Station.station_id)
-        .where(
-            Station.connection_id.is_(None),
-            Station.offline_since < now - OFFLINE_AFTER,
-            Station.offline_told.is_(False),
-            Station.admission == Admission.KNOWN.value,
-        )
-        .order_by(Station.station_id)  # as csms.lock_order has it
-        .with_for_update()
+    gone = select(Station.station_id).where(
+        Station.connection_id.is_(None),
+        Station.offline_since < now - OFFLINE_AFTER,
+        Station.offline_told.is_(False),
+        Station.admission == Admission.KNOWN.value,
     )
-    stations = list(connection.execute(gone).scalars())
+    lock_order.stations(connection, connection.execute(gone).scalars())
+    stations = sorted(connection.execute(gone).scalars())  # again: who came back meanwhile is not gone
     if not stations:
         return []
     connection.execute(update(Station).where(Station.station_id.in_(stations)).values(offline_told=True))
