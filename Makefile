@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz check format bench soak quirks lock clean
+.PHONY: help install demo test fuzz check format bench chaos soak quirks lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -46,6 +46,9 @@ format: $(STAMP) ## rewrite the code in the house style
 
 bench: $(STAMP) ## each performance target and what is reached, on both databases (ARGS=--quick, ARGS="--help")
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: $(STAMP) ## everything breaks, again and again, beneath a fleet that charges (ARGS="--minutes 10 --seed 1")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 soak: $(STAMP) ## the service under a fleet, and whether its memory grows (ARGS="--minutes 60")
 	@$(BIN)/python -m tests.bench.soak $(ARGS)

@@ -2,12 +2,9 @@
 
 import itertools
 import os
-import pwd
 import shutil
 import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,25 +14,12 @@ from sqlalchemy import make_url
 
 from csms.database import Database
 from csms.schema import migrate
+from tests.postgres_cluster import PostgresCluster
 from tests.redis_server import RedisServer
 
 MEMORY = Path("/dev/shm")
 ROOM = 2 << 30
-START_LIMIT_S = 60
 LONGEST_NAME = 120
-INITDB = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
-# Nothing survives the session, so nothing is made durable. No autovacuum: its snapshots would hold back journal cursors.
-CLUSTER_SETTINGS = {
-    "listen_addresses": "",
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "autovacuum": "off",
-    "max_connections": "200",
-    "shared_buffers": "64MB",
-}
-# The server ends with this shell's standard input, so also when pytest itself was killed.
-LEASH = '"$@" & server=$!; read -r _; kill -QUIT $server; wait $server'
 
 _numbers = itertools.count()
 
@@ -200,90 +184,23 @@ def postgres_server() -> Iterator[str]:
     if given:
         yield given
         return
-    binaries = _binaries()
-    if binaries is None:
-        reason = "no PostgreSQL: neither ROAMBRIDGE_TEST_POSTGRES nor initdb on PATH or in /usr/lib/postgresql"
+    cluster = postgres_cluster()
+    try:
+        cluster.start()
+        yield cluster.url
+    finally:
+        cluster.remove()
+
+
+def postgres_cluster(**settings: str) -> PostgresCluster:
+    """Not started yet. Where none is installed the test is skipped, or fails in CI."""
+    try:
+        return PostgresCluster(**settings)
+    except FileNotFoundError as missing:
+        reason = f"no PostgreSQL: {missing}, and no ROAMBRIDGE_TEST_POSTGRES"
         if os.environ.get("CI", "").lower() == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    home = Path(tempfile.mkdtemp(prefix="rbpg-"))  # short: the path of a unix socket has at most 107 bytes
-    try:
-        with _cluster(binaries, home) as url:
-            yield url
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def _binaries() -> Path | None:
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    on_path = shutil.which("initdb")
-    found = [Path(on_path).resolve()] if on_path else versions[-1:]
-    return found[0].parent if found else None
-
-
-class _cluster:
-    """A running cluster in `home`, on a unix socket there; initdb refuses root, so root becomes somebody else."""
-
-    def __init__(self, binaries: Path, home: Path) -> None:
-        self._binaries = binaries
-        self._home = home
-        self._user = _unprivileged() if os.geteuid() == 0 else None
-        self._server: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> str:
-        if self._user is not None:
-            os.chown(self._home, self._user.pw_uid, self._user.pw_gid)
-        self._run([str(self._binaries / "initdb"), *INITDB, "-D", str(self._home / "data")]).communicate(
-            timeout=START_LIMIT_S
-        )
-        settings = CLUSTER_SETTINGS | {"unix_socket_directories": str(self._home)}
-        flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        postgres = [str(self._binaries / "postgres"), "-D", str(self._home / "data"), *flags]
-        self._server = self._run(["sh", "-c", LEASH, "sh", *postgres])
-        url = f"postgresql://postgres@/postgres?host={self._home}"
-        self._wait_for(url)
-        return url
-
-    def __exit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.communicate(timeout=START_LIMIT_S)  # closes its standard input
-
-    def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
-        user = self._user
-        with (self._home / "log").open("ab") as log:
-            return subprocess.Popen(
-                command,
-                cwd=self._home,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                user=None if user is None else user.pw_uid,
-                group=None if user is None else user.pw_gid,
-                extra_groups=None if user is None else [],
-                start_new_session=True,  # an interrupt at the keyboard is pytest's to handle
-            )
-
-    def _wait_for(self, url: str) -> None:
-        deadline = time.monotonic() + START_LIMIT_S
-        while True:
-            try:
-                psycopg.connect(url, connect_timeout=5).close()
-                return
-            except psycopg.OperationalError as error:
-                assert self._server is not None
-                if self._server.poll() is not None or time.monotonic() > deadline:
-                    log = (self._home / "log").read_text(errors="replace")[-2000:]
-                    raise RuntimeError(f"PostgreSQL did not start: {log}") from error
-                time.sleep(0.02)
-
-
-def _unprivileged() -> pwd.struct_passwd:
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise RuntimeError("running as root, and there is neither a user postgres nor nobody to run PostgreSQL as")
 
 
 class _fresh_database:
