@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.bench import page, table
+from tests.bench import page, pricing, table
 from tests.bench.table import Row, at_least, at_most
 
 
@@ -31,3 +31,7 @@ def test_a_target_is_met_from_a_ratio_of_one_on(row: Row, ratio: float | None, m
     told = table.as_json([row], "make bench", "a machine")
     assert told["rows"][0]["met"] is met
     assert f"| {table.WORDS[met]} |" in table.markdown(told)
+
+
+def test_what_is_priced_for_the_benchmark_has_all_that_pricing_looks_at() -> None:
+    assert pricing.sessions_per_second(count=1, rounds=1) > 0

@@ -10,6 +10,7 @@ from csms.billing.pricing import TO_FOUR_DECIMALS
 from csms.billing.sessions import Known, priced
 from csms.billing.tariffs import Tariff
 from csms.events import MeterSample, SampledValue
+from csms.lifecycle import Cause
 
 TARGET = 1_000
 STARTED_AT = datetime(2026, 6, 1, 20, 10, tzinfo=UTC)
@@ -54,6 +55,7 @@ def session() -> tuple[Any, Known]:
         started_rule="charger",
         ended_at=STARTED_AT + timedelta(minutes=MINUTES, seconds=20),
         last_sample_at=None,
+        cause=Cause.LOCAL.value,
         meter_start_mwh=1_000_000_000,
         energy_mwh=MINUTES * 183_000,
         snapshot={"location": {"time_zone": "Europe/Brussels"}},
