@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, and_, delete, insert, select, union_all, update
 
+from csms.database import insert_into
 from csms.journal import Fact, FactType, append
 from csms.local_list import lists
 from csms.models import OWN, Token, TokenAlias
@@ -104,9 +105,13 @@ def put(connection: Connection, record: TokenRecord, now: datetime) -> Literal["
     values = _values(record)
     known = known_as(connection, record)
     if known is None:
-        inserted = connection.execute(insert(Token).values(**values, created_at=now).returning(Token.id)).scalar_one()
-        append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(inserted))], now=now)
-        return "created"
+        fresh = insert_into(connection, Token).values(**values, created_at=now).on_conflict_do_nothing()
+        inserted = connection.execute(fresh.returning(Token.id)).scalar()
+        if inserted is not None:
+            append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(inserted))], now=now)
+            return "created"
+        known = known_as(connection, record)  # its owner told it twice at once, and the other was faster
+        assert known is not None
     if record.last_updated < known.last_updated:
         return "stale"
     if any(getattr(known, column) != value for column, value in values.items()):
