@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
 from adapters.rendered import Rendered
+from crud.location_pages import Look
 from crud.pages import Joined
 
 K = TypeVar("K", bound=Hashable)
@@ -37,16 +38,23 @@ class Kept:
                 del self._kept[next(iter(self._kept))]
 
 
+PAGE_BYTES = 2_000  # what a page takes beside its bytes, though it be empty: each pull asks for another date_from
+LOOK_BYTES = 200  # what each thing that decides how it looks takes
+
+
 class KeptPages:
     """By what was asked, with how all of it looked. The longest unasked go first when they hold more than `most_bytes`."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._kept: dict[Hashable, tuple[object, Joined]] = {}
+        self._kept: dict[Hashable, tuple[Look, Joined]] = {}
         self._lock = threading.Lock()
 
-    def same(self, asked: Hashable, look: object) -> Joined | None:
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def same(self, asked: Hashable, look: Look) -> Joined | None:
         """The page that was kept, if it looks as it did."""
         with self._lock:
             kept = self._kept.pop(asked, None)
@@ -55,14 +63,17 @@ class KeptPages:
             if kept[0] == look:
                 self._kept[asked] = kept
                 return kept[1]
-            self._bytes -= len(kept[1].json_bytes)
+            self._bytes -= _weight(*kept)
             return None
 
-    def keep(self, asked: Hashable, look: object, page: Joined) -> None:
+    def keep(self, asked: Hashable, look: Look, page: Joined) -> None:
         with self._lock:
             before = self._kept.pop(asked, None)
             self._kept[asked] = (look, page)
-            self._bytes += len(page.json_bytes) - (0 if before is None else len(before[1].json_bytes))
+            self._bytes += _weight(look, page) - (0 if before is None else _weight(*before))
             while self._bytes > self._most_bytes:
-                _, dropped = self._kept.pop(next(iter(self._kept)))
-                self._bytes -= len(dropped.json_bytes)
+                self._bytes -= _weight(*self._kept.pop(next(iter(self._kept))))
+
+
+def _weight(look: Look, page: Joined) -> int:
+    return PAGE_BYTES + LOOK_BYTES * len(look[1]) + len(page.json_bytes)

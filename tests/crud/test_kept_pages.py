@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from adapters.rendered import Rendered
-from crud.kept import KeptPages
+from crud.kept import PAGE_BYTES, KeptPages
 from crud.locations import LocationsCrud
 from crud.pages import Joined
 from csms.models import Evse, Location, Station, Tariff
@@ -16,6 +16,7 @@ from tests.adapters.rows import NOON, connector, evse, location, station, tariff
 from tests.crud.network import ALL, OTHER, TNM, add, asked_by, site
 
 LATER = NOON + timedelta(hours=1)
+NOW, THEN = (1, ()), (2, ())
 
 
 async def page_of(crud: LocationsCrud, filters: dict[str, Any] = ALL, *, version: str = "2.2.1") -> Joined:
@@ -131,15 +132,30 @@ async def test_a_page_without_anything_is_an_empty_list(database: Any) -> None:
 
 
 def test_what_is_kept_of_pages_is_bounded_and_the_longest_unasked_goes_first() -> None:
-    pages = KeptPages(most_bytes=20)
+    pages = KeptPages(most_bytes=2 * PAGE_BYTES + 20)
     made = {name: Joined([Rendered({})], [b"12345678"], following=None) for name in "abc"}
-    pages.keep("a", 1, made["a"])
-    pages.keep("b", 1, made["b"])
-    assert pages.same("a", 1) is made["a"]
-    pages.keep("c", 1, made["c"])
-    assert [pages.same(name, 1) for name in "abc"] == [made["a"], None, made["c"]]
-    assert pages.same("a", 2) is None
-    assert pages.same("a", 1) is None  # what looked otherwise once is not shown again
-    pages.keep("a", 1, made["a"])
-    pages.keep("a", 2, made["b"])
-    assert (pages.same("a", 2), pages.same("c", 1)) == (made["b"], made["c"])
+    pages.keep("a", NOW, made["a"])
+    pages.keep("b", NOW, made["b"])
+    assert pages.same("a", NOW) is made["a"]
+    pages.keep("c", NOW, made["c"])
+    assert [pages.same(name, NOW) for name in "abc"] == [made["a"], None, made["c"]]
+    assert pages.same("a", THEN) is None
+    assert pages.same("a", NOW) is None  # what looked otherwise once is not shown again
+    pages.keep("a", NOW, made["a"])
+    pages.keep("a", THEN, made["b"])
+    assert (pages.same("a", THEN), pages.same("c", NOW)) == (made["b"], made["c"])
+
+
+def test_empty_pages_take_room_too() -> None:
+    pages = KeptPages(most_bytes=10 * PAGE_BYTES)
+    for number in range(100):  # a partner that asks each minute what changed since the last
+        pages.keep(number, (0, ()), Joined([], [], following=None))
+    assert len(pages) == 10
+
+
+def test_what_decides_how_a_page_looks_takes_room_too() -> None:
+    pages = KeptPages(most_bytes=10 * PAGE_BYTES)
+    look = (1, [(number,) for number in range(1000)])
+    for name in "ab":
+        pages.keep(name, look, Joined([], [], following=None))
+    assert len(pages) == 0
