@@ -126,9 +126,14 @@ _SEEN = (
     .where(_STATIONS.c.station_id == bindparam("the_station"), _older("at"))
     .values(last_seen_at=bindparam("at"))
 )
+_KNOWN = select(_CONNECTIONS.c.connection_id).where(_CONNECTIONS.c.connection_id == bindparam("new")).exists()
+# Told once more, perhaps by a worker that was stopped for long: whoever came after it stays.
 _HERE = (
     update(_STATIONS)
-    .where(_STATIONS.c.station_id == bindparam("the_station"))
+    .where(
+        _STATIONS.c.station_id == bindparam("the_station"),
+        or_(_STATIONS.c.connection_id.is_(None), _STATIONS.c.connection_id == bindparam("new"), ~_KNOWN),
+    )
     .values(
         connection_id=bindparam("new"),
         connected_at=bindparam("at"),
@@ -189,9 +194,6 @@ def _write_came(connection: Connection, came: Sequence[ConnectionOpened], now: d
         }
         for item in came
     ]
-    insert = insert_into(connection, _CONNECTIONS)
-    still_open = {"closed_at": None, "last_frame_at": None, "close_reason": None}  # its gateway was only taken for dead
-    connection.execute(insert.on_conflict_do_update(index_elements=["connection_id"], set_=still_open), rows)
     here = [
         {
             "the_station": item.station_id,
@@ -202,6 +204,9 @@ def _write_came(connection: Connection, came: Sequence[ConnectionOpened], now: d
         for item in sorted({item.station_id: item for item in came}.values(), key=lambda item: item.station_id)
     ]
     connection.execute(_HERE, here)
+    insert = insert_into(connection, _CONNECTIONS)
+    still_open = {"closed_at": None, "last_frame_at": None, "close_reason": None}  # its gateway was only taken for dead
+    connection.execute(insert.on_conflict_do_update(index_elements=["connection_id"], set_=still_open), rows)
     append(connection, station_security.proven(connection, came), now=now)
     stations = {item.station_id for item in came}
     told = select(Station.station_id).where(Station.station_id.in_(stations), Station.offline_told.is_(True))

@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 from sqlalchemy import select
 
 from csms import stations
-from csms.bus import ConnectionOpened
+from csms.bus import ConnectionClosed, ConnectionOpened
 from csms.database import Database
 from csms.lost_sockets import EVERY, LostSockets
 from csms.models import Connection, Station
@@ -70,3 +71,36 @@ async def test_a_socket_that_has_just_opened_is_left_alone(database: Database) -
     gateways.open("CP2")
     gateways.now += timedelta(seconds=1) - EVERY
     assert await gateways.look() == {"CP1": False, "CP2": True}
+
+
+async def test_a_socket_told_once_more_takes_no_station_from_a_newer_one(database: Database) -> None:
+    """A worker that was stopped for long writes late what another has written since: the station is here all the same."""
+    gateways = Gateways(database)
+    gateways.open("CP1")
+    older = ConnectionOpened(
+        connection_id="at-CP1", station_id="CP1", ocpp_version="ocpp1.6", peer="10.0.0.1", opened_at=NOON
+    )
+    newer = msgspec.structs.replace(older, connection_id="newer", opened_at=NOON + timedelta(seconds=5))
+    gone = ConnectionClosed(connection_id="at-CP1", station_id="CP1", closed_at=NOON + timedelta(seconds=4))
+    for news in ([gone], [newer], [older]):
+        with database.write() as connection:
+            write_news(connection, news, NOON)
+    with database.read() as connection:
+        assert connection.execute(select(Station.connection_id)).scalar_one() == "newer"
+    gateways.hold = {"newer"}
+    assert await gateways.look() == {"CP1": True}
+    assert await gateways.look() == {"CP1": True}
+    with database.read() as connection:
+        open_ = select(Connection.connection_id).where(Connection.closed_at.is_(None))
+        assert connection.execute(open_).scalars().all() == ["newer"]
+
+
+async def test_a_socket_that_was_only_taken_for_dead_has_its_station_again(database: Database) -> None:
+    gateways = Gateways(database)
+    gateways.open("CP1")
+    gone = ConnectionClosed(connection_id="at-CP1", station_id="CP1", closed_at=NOON, reason="its gateway died")
+    with database.write() as connection:
+        write_news(connection, [gone], NOON)
+    gateways.open("CP1")
+    gateways.hold = {"at-CP1"}
+    assert await gateways.look() == {"CP1": True}
