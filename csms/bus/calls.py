@@ -27,10 +27,12 @@ REMEMBERED: Final = 10_000  # requests, since each may be written twice
 class Asking:
     """The side that asks."""
 
-    def __init__(self, client: Client, outbox: Outbox, *, process_id: str) -> None:
+    def __init__(self, client: Client, outbox: Outbox, *, process_id: str, now_s: Callable[[], float]) -> None:
+        """`now_s`: by Redis's clock."""
         self._client = client
         self._outbox = outbox
         self._process_id = process_id
+        self._now_s = now_s
         self._waiting: dict[str, tuple[Command[Any], asyncio.Future[Any]]] = {}
 
     async def send(self, command: Command[A], /, *, timeout_s: float) -> A:
@@ -60,7 +62,8 @@ class Asking:
         request_id = uuid.uuid4().hex
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = command, answer
-        self._outbox.tell(gateway, Asked(request_id, cast(AnyCommand, command), timeout_s, self._process_id))
+        asked = Asked(request_id, cast(AnyCommand, command), timeout_s, self._process_id, self._now_s())
+        self._outbox.tell(gateway, asked)
         try:
             return await answer
         finally:
@@ -70,8 +73,12 @@ class Asking:
 class Serving:
     """The side of a gateway: what others ask of its stations."""
 
-    def __init__(self, outbox: Outbox, *, send: Send, displaced: Callable[[str, str, str], None]) -> None:
+    def __init__(
+        self, outbox: Outbox, *, send: Send, displaced: Callable[[str, str, str], None], now_s: Callable[[], float]
+    ) -> None:
+        """`now_s`: by Redis's clock."""
         self._outbox = outbox
+        self._now_s = now_s
         self._send = send
         self._displaced = displaced
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,6 +94,8 @@ class Serving:
         self._known[message.request_id] = None
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
+        if message.asked_at_s:
+            age_s = max(age_s, self._now_s() - message.asked_at_s)
         left_s = message.timeout_s - max(0.0, age_s)
         if left_s <= 0:
             log.warning("command_too_late", station_id=message.command.station_id, age_s=round(age_s, 1))

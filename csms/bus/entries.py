@@ -77,6 +77,7 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, tag="asked"):
     command: AnyCommand
     timeout_s: float
     reply_to: str
+    asked_at_s: float = 0.0  # by Redis's clock, since it may wait long until Redis takes it
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True, tag="answered"):

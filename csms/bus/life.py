@@ -84,7 +84,11 @@ class Life:
 
     def age_s(self, entry_id: str) -> float:
         """How long ago Redis took this entry, by its own clock."""
-        return time.monotonic() + self._redis_ahead_s - int(entry_id.partition("-")[0]) / 1000
+        return self.now_s() - int(entry_id.partition("-")[0]) / 1000
+
+    def now_s(self) -> float:
+        """By Redis's clock, as it was told at the last beat."""
+        return time.monotonic() + self._redis_ahead_s
 
     async def beat(self) -> bool:
         """Returns whether Redis knew us: at first it does not, nor after it lost what it held, nor when we were given up."""

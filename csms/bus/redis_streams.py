@@ -65,8 +65,8 @@ class RedisBus:
         self._reports = Reports(
             self._outbox, self._life, process_id=process_id, streams=streams, bound=bound, clock=clock
         )
-        self._arrivals = Arrivals(self._outbox, process_id=process_id, streams=streams)
-        self._asking = Asking(self._client, self._outbox, process_id=process_id)
+        self._arrivals = Arrivals(self._outbox, process_id=process_id, streams=streams, away=lambda: self._life.away)
+        self._asking = Asking(self._client, self._outbox, process_id=process_id, now_s=self._life.now_s)
         self._serving: Serving | None = None
         self._wakes = Wakes(self._client, process_id=process_id)
         self.report = self._reports.report
@@ -102,7 +102,7 @@ class RedisBus:
     def serve_commands(self, *, send: Send, displaced: Callable[[str, str, str], None]) -> None:
         """A gateway's. `send`: to the sockets that are here. `displaced(station_id, older, newer)`: the station came back to
         another gateway, and its connection `older`, if it is still here, is to be probed and closed (T9)."""
-        self._serving = Serving(self._outbox, send=send, displaced=displaced)
+        self._serving = Serving(self._outbox, send=send, displaced=displaced, now_s=self._life.now_s)
 
     def on_wake(self, heard: Callable[[str, Set[str] | None], None]) -> None:
         """`heard(kind, types)` is called on the loop for every wake of another process; `types` None: of any."""

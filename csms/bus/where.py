@@ -78,8 +78,9 @@ return false
 class Arrivals:
     """A gateway's bus.Presence: whoever is told by `opened` is here, until `closed`."""
 
-    def __init__(self, outbox: Outbox, *, process_id: str, streams: int) -> None:
+    def __init__(self, outbox: Outbox, *, process_id: str, streams: int, away: Callable[[], bool]) -> None:
         self._outbox = outbox
+        self._away = away
         self._process_id = process_id
         self._streams = streams
         self._here: dict[str, ConnectionOpened] = {}
@@ -111,6 +112,9 @@ class Arrivals:
         self._seen[station_id] = at
 
     def tell_seen(self) -> None:
+        """While Redis is away each station's last sign is kept, and no row of them grows."""
+        if self._away():
+            return
         seen, self._seen = self._seen, {}
         by_stream: dict[str, dict[str, datetime]] = {}
         for station_id, at in seen.items():

@@ -1,10 +1,15 @@
 """A command finds its station at whichever gateway holds it; absence and silence are outcomes."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
-from csms.bus import ConnectionOpened
+from csms.bus import ConnectionOpened, names
+from csms.bus.client import Client
+from csms.bus.entries import Seen, entry_from_bytes
+from csms.bus.outbox import Outbox
 from csms.bus.redis_streams import RedisBus
+from csms.bus.where import Arrivals
 from csms.commands import (
     Answer,
     Command,
@@ -19,6 +24,7 @@ from csms.commands import (
 from csms.models import Connection, Station
 from tests.csms.bus.roles import Gateway, Roles
 from tests.csms.bus.words import boot, closed, opened, until
+from tests.csms.core_story import NOON
 from tests.redis_server import RedisServer
 
 SETTINGS = ConfigurationAnswer(
@@ -158,6 +164,37 @@ async def test_a_command_that_was_under_way_for_too_long_is_not_done(roles: Role
     gateway.lives()
     assert (await api.bus.send(GetConfiguration(station_id="CP1"), timeout_s=20)).outcome is Outcome.ACCEPTED
     assert [type(command) for command, _ in sockets.asked] == [GetConfiguration]
+
+
+async def test_a_command_that_came_to_redis_too_late_is_not_done(roles: Roles, redis_server: RedisServer) -> None:
+    gateway, api = await roles.gateway(), await roles.api()
+    sockets = Sockets(gateway.bus, SETTINGS)
+    await here(gateway, redis_server, "CP1", "c1")
+    await api.falls_silent()  # what it says waits with it
+    answer = await api.bus.send(StartRemotely(station_id="CP1", id_token="CARD"), timeout_s=0.2)
+    assert answer.outcome is Outcome.TIMEOUT
+    await asyncio.sleep(0.1)  # by Redis's own clock
+    api.lives()
+    assert (await api.bus.send(GetConfiguration(station_id="CP1"), timeout_s=20)).outcome is Outcome.ACCEPTED
+    assert [type(command) for command, _ in sockets.asked] == [GetConfiguration]
+
+
+async def test_signs_of_life_do_not_pile_up_while_redis_is_away(redis_server: RedisServer) -> None:
+    client, away = Client(redis_server.url), [True]
+    outbox = Outbox(client)
+    arrivals = Arrivals(outbox, process_id="gateway-1", streams=1, away=lambda: away[0])
+    for second in range(100):
+        arrivals.seen("CP1", NOON + timedelta(seconds=second))
+        arrivals.tell_seen()
+    away[0] = False
+    arrivals.tell_seen()
+    writing = asyncio.create_task(outbox.run())
+    await outbox.emptied(30)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    [(_, fields)] = await client.ask("XRANGE", names.events(0), "-", "+")
+    await client.close()
+    assert entry_from_bytes(fields[b"e"]) == Seen({"CP1": NOON + timedelta(seconds=99)})
 
 
 async def test_one_process_wakes_the_others_and_not_itself(roles: Roles) -> None:
