@@ -36,7 +36,8 @@ for i = 7, #KEYS do
   firsts[#firsts + 1] = first and first[1] or ''
 end
 return {now, known and 1 or 0, redis.call('ZRANGE', KEYS[2], 0, -1), redis.call('ZRANGE', KEYS[3], 0, -1),
-        redis.call('SMEMBERS', KEYS[4]), depths, firsts, redis.call('XLEN', KEYS[6])}
+        redis.call('SMEMBERS', KEYS[4]), depths, firsts, redis.call('XLEN', KEYS[6]),
+        string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''}
 """
 
 
@@ -68,6 +69,7 @@ class Life:
             *map(names.events, range(streams)),
         )
         self._heard_at = -ALIVE_S
+        self._run: bytes | None = None
         self._redis_ahead_s = 0.0  # of our monotonic clock
         self.workers: tuple[str, ...] = ()
         self.gateways: tuple[str, ...] = ()
@@ -91,10 +93,11 @@ class Life:
         return time.monotonic() + self._redis_ahead_s
 
     async def beat(self) -> bool:
-        """Returns whether Redis knew us: at first it does not, nor after it lost what it held, nor when we were given up."""
+        """Returns whether Redis knew us: at first it does not, nor after it lost what it held, nor when we were given up. One
+        that started again, or another in its place, may lack the last that was said, though it knows us."""
         began = time.monotonic()
         answer = await self._client.script(BEAT, (self._mine, *self._keys), *self._arguments)
-        now, known, workers, gateways, silent, depths, firsts, dead = answer
+        now, known, workers, gateways, silent, depths, firsts, dead, run = answer
         self._heard_at = began
         self._redis_ahead_s = int(now) / 1000 - time.monotonic()
         self.workers = tuple(sorted(one.decode() for one in workers))
@@ -104,7 +107,8 @@ class Life:
         self.oldest_s = tuple(self.age_s(first.decode()) if first else 0.0 for first in firsts)
         self.dead_letters = dead
         self.beaten.set()
-        return bool(known)
+        same, self._run = self._run in (None, run), run
+        return bool(known) and same
 
     def measures(self) -> Measures:
         return Measures(

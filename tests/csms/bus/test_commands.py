@@ -133,6 +133,20 @@ async def test_a_gateway_that_was_only_taken_for_dead_says_again_who_is_there(
     assert [connection.connection_id for connection in followed] == ["c1"]  # it is not asked for its Boot again
 
 
+async def test_a_redis_that_started_again_hears_who_is_there_though_it_knows_the_gateway(
+    roles: Roles, redis_server: RedisServer
+) -> None:
+    gateway = await roles.gateway()
+    await here(gateway, redis_server, "CP1", "c1")
+    with redis_server.look() as redis:
+        redis.hdel("roambridge:where", "CP1")  # as if the last second was not on its disk
+    redis_server.kill()
+    redis_server.start()
+    with redis_server.look() as redis:
+        assert redis.zscore("roambridge:alive:gateway", gateway.bus.process_id) is not None
+        await until(lambda: redis.hget("roambridge:where", "CP1") == f"{gateway.bus.process_id} c1")
+
+
 async def test_the_newest_connection_wins_wherever_it_is(roles: Roles, redis_server: RedisServer) -> None:  # T9
     worker, first, second = await roles.worker(), await roles.gateway(), await roles.gateway()
     worker.story.site("CP1")
