@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
@@ -151,6 +151,7 @@ class Database:
     def __init__(self, url: str, *, message_log: Path | None = None) -> None:
         parsed = make_url(url)
         self.sqlite = parsed.get_backend_name() == "sqlite"
+        self.disposed = False
         self.deadlocks = 0  # transactions that PostgreSQL gave up for another's sake, and that were done again
         self._lock = threading.Lock()
         self._log_lock = threading.Lock()
@@ -162,6 +163,8 @@ class Database:
         else:
             self.engine = _postgres(parsed.set(drivername="postgresql+psycopg"))
             self.log_engine = self.engine
+        for engine in {self.engine, self.log_engine}:
+            event.listen(engine, "checkin", self._returned)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -230,14 +233,19 @@ class Database:
         return [int(number) for (number,) in rows]
 
     def dispose(self) -> None:
-        """Closes what is open. A thread that still works for somebody who was cancelled is waited for: a connection that
-        is out of the pool would stay open."""
+        """Closes what is open. A thread that still works for somebody who was cancelled is waited for; should one only begin
+        now, what it opens is closed when it has done."""
+        self.disposed = True
         until = time.monotonic() + DISPOSE_LIMIT_S
         while self._in_use() and time.monotonic() < until:
             time.sleep(0.01)
         self.engine.dispose()
         if self.log_engine is not self.engine:
             self.log_engine.dispose()
+
+    def _returned(self, _: Any, record: ConnectionPoolEntry) -> None:
+        if self.disposed:
+            record.close()
 
     def _in_use(self) -> bool:
         return _out(self.engine) > 0 or _out(self.log_engine) > 0

@@ -75,6 +75,7 @@ def database_url(dialect: str, request: pytest.FixtureRequest) -> str:
 def database(dialect: str, database_url: str, request: pytest.FixtureRequest) -> Iterator[Database]:
     """The one of `database_url`."""
     database: Database = request.getfixturevalue("sqlite_database" if dialect == "sqlite" else "postgres_database")
+    database.disposed = False
     yield database
     database.dispose()
 

@@ -42,7 +42,7 @@ def test_every_reason_has_a_cause_of_its_name_or_a_default() -> None:  # E01
     assert set(CAUSE) == set(StopReason)
     differing = {reason: cause for reason, cause in CAUSE.items() if reason.value != cause.value}
     assert differing == {StopReason.MISSING: Cause.LOCAL, StopReason.UNREADABLE: Cause.OTHER}
-    assert set(Cause) - set(CAUSE.values()) == {Cause.REFUSED, Cause.NEVER_STOPPED}
+    assert set(Cause) - set(CAUSE.values()) == {Cause.REFUSED, Cause.NEVER_STOPPED, Cause.NOBODY_CAME}
 
 
 @pytest.mark.parametrize("reason", StopReason)

@@ -16,6 +16,7 @@ from csms.billing.restrictions import Restrictions
 from csms.billing.sessions import Known, Priced, priced
 from csms.billing.tariffs import Element, Period, PriceComponent, Tariff
 from csms.events import MeterSample, SampledValue
+from csms.lifecycle import Cause
 
 
 def part(kind: str, amount: str, step_size: int = 0) -> PriceComponent:
@@ -169,6 +170,7 @@ def session(frames: Sequence[Frame], minutes: float, energy_wh: int, start_wh: i
     transaction = SimpleNamespace(
         started_at=START,
         started_rule="charger",
+        cause=Cause.LOCAL,
         ended_at=START + timedelta(minutes=minutes),
         last_sample_at=None,
         meter_start_mwh=None if start_wh is None else start_wh * 1000,
