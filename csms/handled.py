@@ -1,10 +1,10 @@
-"""An event that came by a bus may come again: whoever commits it first keeps its reply, and the others give the same.
+"""What came by a bus may come again: whoever commits it first keeps its reply, and the others give the same.
 
 A bus is between processes that share a PostgreSQL; each statement here takes a whole batch as arrays, a fifth of what it takes
 as rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,6 +18,11 @@ _KEEP: Final = text(
     "INSERT INTO handled_events (event_id, handled_at, reply)"
     " SELECT event_id, :now, reply FROM unnest(CAST(:ids AS text[]), CAST(:replies AS bytea[])) AS given (event_id, reply)"
     " ON CONFLICT DO NOTHING"
+)
+_FIRST: Final = text(
+    "INSERT INTO handled_events (event_id, handled_at, reply)"
+    " SELECT event_id, :now, '' FROM unnest(CAST(:ids AS text[])) AS given (event_id)"
+    " ON CONFLICT DO NOTHING RETURNING event_id"
 )
 
 
@@ -39,6 +44,12 @@ def keep(connection: Connection, replies: Mapping[str, Any], now: datetime) -> N
     given = [msgspec.msgpack.encode(replies[event_id]) for event_id in ids]
     if connection.execute(_KEEP, {"ids": ids, "replies": given, "now": now}).rowcount < len(ids):
         raise HandledMeanwhile
+
+
+def first(connection: Connection, ids: Collection[str], now: datetime) -> Set[str]:
+    """Of what needs no reply: those that nobody has handled before; they are handled with the transaction. Waits for whoever
+    is committing the same."""
+    return set(connection.execute(_FIRST, {"ids": sorted(ids), "now": now}).scalars())
 
 
 def _again(event: AnyEvent, data: bytes, now: datetime) -> Any:

@@ -7,7 +7,7 @@ from typing import cast
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, func, or_, select, update
 
-from csms import models, station_security
+from csms import handled, models, station_security
 from csms.admissions import Admissions
 from csms.alerts import Alarm, raise_alarms
 from csms.bus import ConnectionClosed, ConnectionOpened
@@ -161,11 +161,13 @@ _GONE = (
 
 def write_news(connection: Connection, news: Sequence[News], now: datetime) -> None:
     """At the head of a batch, so that what a connection delivers is judged with the connection known. All that came are
-    written before all that went: a socket that went takes its station away only while none came after it."""
+    written before all that went: a socket that went takes its station away only while none came after it. News that was
+    written before, perhaps by another worker, is left out: since then its station may have come again."""
+    news = _once(connection, news, now)
     raise_alarms(connection, [item for item in news if isinstance(item, Alarm)], now)
     if came := [item for item in news if isinstance(item, ConnectionOpened)]:
         _write_came(connection, came, now)
-    if went := [item for item in news if isinstance(item, ConnectionClosed)]:
+    if went := _gone_for_good(news):
         rows = [
             {
                 "the_station": item.station_id,
@@ -179,6 +181,27 @@ def write_news(connection: Connection, news: Sequence[News], now: datetime) -> N
         ]
         connection.execute(_CLOSED, rows)
         connection.execute(_GONE, rows)
+
+
+def _once(connection: Connection, news: Sequence[News], now: datetime) -> Sequence[News]:
+    ids = {item.news_id for item in news if not isinstance(item, Alarm) and item.news_id}
+    if not ids:
+        return news
+    fresh = set(handled.first(connection, ids, now))
+    kept = []
+    for item in news:
+        if isinstance(item, Alarm) or not item.news_id:
+            kept.append(item)
+        elif item.news_id in fresh:
+            fresh.discard(item.news_id)  # a bus may tell it twice at once
+            kept.append(item)
+    return kept
+
+
+def _gone_for_good(news: Sequence[News]) -> Sequence[ConnectionClosed]:
+    """Not those that were only believed gone, and came again."""
+    last: dict[str, News] = {item.connection_id: item for item in news if not isinstance(item, Alarm)}
+    return [item for item in last.values() if isinstance(item, ConnectionClosed)]
 
 
 def _write_came(connection: Connection, came: Sequence[ConnectionOpened], now: datetime) -> None:

@@ -68,7 +68,8 @@ class Credentials(Protocol):
 class ConnectionOpened(msgspec.Struct, frozen=True, kw_only=True):
     """`connection_id` unique per socket; `peer` is the charger's address (a trusted proxy's X-Forwarded-For counted).
     `security_profile`: what the station proved, 0 to 3; `password`: by which of its two passwords, "current" or "next"; None
-    where it needed none; `certificate`: SHA-256 fingerprint in hex of the client certificate that it proved it with."""
+    where it needed none; `certificate`: SHA-256 fingerprint in hex of the client certificate that it proved it with.
+    `news_id`: of this news, which a bus may tell more than once; empty where it is told once."""
 
     connection_id: str
     station_id: str
@@ -79,10 +80,11 @@ class ConnectionOpened(msgspec.Struct, frozen=True, kw_only=True):
     security_profile: int | None = None
     password: Literal["current", "next"] | None = None
     certificate: str | None = None
+    news_id: str = ""
 
 
 class ConnectionClosed(msgspec.Struct, frozen=True, kw_only=True):
-    """`last_frame_at` None: whoever knew it died; the station was last seen when it was."""
+    """`last_frame_at` None: whoever knew it died; the station was last seen when it was. `news_id` as of ConnectionOpened."""
 
     connection_id: str
     station_id: str
@@ -90,6 +92,7 @@ class ConnectionClosed(msgspec.Struct, frozen=True, kw_only=True):
     last_frame_at: datetime | None = None
     code: int | None = None
     reason: str = ""
+    news_id: str = ""
 
 
 class Presence(Protocol):

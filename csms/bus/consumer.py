@@ -12,7 +12,7 @@ import structlog
 from csms.bus import names
 from csms.bus.claims import MOST_DELIVERIES, SUSPECT, Claims
 from csms.bus.client import AWAY, Client, ResponseError
-from csms.bus.dead_letters import BURY, KEPT
+from csms.bus.dead_letters import burial
 from csms.bus.entries import (
     Closed,
     Duplicated,
@@ -53,6 +53,7 @@ class Taken(msgspec.Struct, frozen=True):
     entry_id: str
     data: bytes
     entry: Entry
+    died: int = 0  # so often, before a person sent it again
 
     @property
     def key(self) -> tuple[int, str]:
@@ -173,13 +174,13 @@ class Consumer:
             pass
 
     def _enter(self, stream: int, entry_id: str, fields: dict[bytes, bytes], *, deliveries: int = 0) -> None:
-        data = fields.get(b"e", b"")
+        data, died = fields.get(b"e", b""), int(fields.get(b"t", 0))
         try:
             entry = entry_from_bytes(data)
         except msgspec.MsgspecError as error:
-            self._bury(stream, entry_id, data, f"unreadable: {error}")
+            self._bury(stream, entry_id, data, f"unreadable: {error}", died)
             return
-        taken = Taken(stream, entry_id, data, entry)
+        taken = Taken(stream, entry_id, data, entry, died)
         if deliveries >= MOST_DELIVERIES:
             self._fail(taken, f"taken {deliveries} times, and no worker came to its end")
             return
@@ -252,13 +253,12 @@ class Consumer:
     def _fail(self, taken: Taken, error: str) -> None:
         if isinstance(taken.entry, Reported):
             self._outbox.tell(taken.entry.reply_to, NotHandled(taken.entry.event.event_id, error[:300]))
-        self._bury(taken.stream, taken.entry_id, taken.data, error)
+        self._bury(taken.stream, taken.entry_id, taken.data, error, taken.died)
         self._let_go(taken)
 
-    def _bury(self, stream: int, entry_id: str, data: bytes, error: str) -> None:
-        log.error("dead_letter", stream=stream, entry_id=entry_id, error=error[:300])
-        arguments = (names.GROUP, entry_id, stream, data, error[:1000], KEPT)
-        self._outbox.put("EVAL", BURY, 2, names.events(stream), names.DEAD, *arguments)
+    def _bury(self, stream: int, entry_id: str, data: bytes, error: str, died: int) -> None:
+        log.error("dead_letter", stream=stream, entry_id=entry_id, died_before=died, error=error[:300])
+        self._outbox.put(*burial(stream, entry_id, data, error, died=died))
 
     # ---- done -------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 
 BLOCK_MS = 1000
 AT_ONCE = 200
+BEGIN = "0-0"
 
 
 class Inbox:
@@ -24,7 +25,12 @@ class Inbox:
         self._client = client
         self._key = names.inbox(process_id)
         self._hear = hear
-        self._last = "0-0"  # nobody writes to an inbox before its process lives
+        self._last = BEGIN  # nobody writes to an inbox before its process lives
+        self._doubted = False
+
+    def doubt(self) -> None:
+        """Redis may have lost what it held, and give new entries lower ids than those it gave before."""
+        self._doubted = True
 
     async def run(self) -> None:
         """Reads until cancelled."""
@@ -36,6 +42,8 @@ class Inbox:
                 await asyncio.sleep(PAUSE_S)
 
     async def _read_next(self) -> None:
+        if self._doubted:
+            await self._find_place()
         answer = await self._client.ask("XREAD", "COUNT", AT_ONCE, "BLOCK", BLOCK_MS, "STREAMS", self._key, self._last)
         for entry_id, fields in answer[0][1] if answer else ():
             self._last = entry_id.decode()
@@ -47,3 +55,16 @@ class Inbox:
                     self._hear(message, self._last)
                 except Exception:
                     log.exception("message_failed", kind=type(message).__name__)
+
+    async def _find_place(self) -> None:
+        """From its first entry on when the one we stand at is not there any more: what was heard before is known to whoever
+        hears it."""
+        self._doubted = False
+        try:
+            there = await self._client.ask("XRANGE", self._key, self._last, self._last)
+        except AWAY:
+            self._doubted = True
+            raise
+        if not there and self._last != BEGIN:
+            log.warning("inbox_began_again", read_until=self._last)
+            self._last = BEGIN

@@ -8,6 +8,7 @@ GROUP: Final = "core"
 WHERE: Final = "roambridge:where"  # station -> "PROCESS CONNECTION" of the gateway that holds its newest socket
 SILENT: Final = "roambridge:silent"  # gateways that died and whose stations are still believed to be there
 DEAD: Final = "roambridge:dead"
+DEAD_KEYS: Final = "roambridge:dead:keys"  # what died -> its one letter
 WAKE: Final = "roambridge:wake"
 
 

@@ -163,6 +163,7 @@ class RedisBus:
                 continue
             if not known:
                 log.warning("redis_forgot_us")
+                self._inbox.doubt()
                 self._arrivals.say_again()
                 self._reports.say_again()
 

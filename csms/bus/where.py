@@ -5,12 +5,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+import msgspec
 import structlog
 
 from csms.bus import ConnectionClosed, ConnectionOpened, names
 from csms.bus.client import Client
 from csms.bus.entries import Closed, Duplicated, Entry, Opened, Seen, entry_to_bytes
 from csms.bus.outbox import INBOX_LENGTH, INBOX_OUTLIVES_MS, Outbox
+from csms.events import new_event_id
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +96,7 @@ class Arrivals:
 
     def opened(self, connection: ConnectionOpened, /) -> None:
         self._here[connection.station_id] = connection
-        self._move(ARRIVE, connection, Opened(connection))
+        self._move(ARRIVE, connection)
 
     def closed(self, connection: ConnectionClosed, /) -> None:
         station_id, connection_id = connection.station_id, connection.connection_id
@@ -102,7 +104,8 @@ class Arrivals:
         if here is not None and here.connection_id == connection_id:
             del self._here[station_id]
             self._seen.pop(station_id, None)
-        self._put(LEAVE, station_id, connection_id, Closed(connection))
+        news = Closed(msgspec.structs.replace(connection, news_id=new_event_id()))
+        self._put(LEAVE, station_id, connection_id, news)
 
     def duplicate(self, station_id: str, older: str, newer: str, /) -> None:
         entry = entry_to_bytes(Duplicated(station_id, older, newer))
@@ -125,11 +128,12 @@ class Arrivals:
     def say_again(self) -> None:
         """Redis may have lost what it held, or others took us for dead."""
         for connection in self._here.values():
-            self._move(STAY, connection, Opened(connection, again=True))
+            self._move(STAY, connection, again=True)
 
-    def _move(self, script: str, connection: ConnectionOpened, entry: Entry) -> None:
+    def _move(self, script: str, connection: ConnectionOpened, *, again: bool = False) -> None:
         inbox = (names.inbox(""), INBOX_LENGTH, INBOX_OUTLIVES_MS)
-        self._put(script, connection.station_id, connection.connection_id, entry, *inbox)
+        news = Opened(msgspec.structs.replace(connection, news_id=new_event_id()), again)
+        self._put(script, connection.station_id, connection.connection_id, news, *inbox)
 
     def _put(self, script: str, station_id: str, connection_id: str, entry: Entry, *more: object) -> None:
         keys = (names.WHERE, self._stream(station_id))
@@ -176,7 +180,11 @@ async def give_up(client: Client, gateway: str, *, streams: int, clock: Callable
 
 def _giving_up(station_id: str, gateway: str, connection_id: str, *, streams: int, now: datetime) -> tuple[object, ...]:
     closed = ConnectionClosed(
-        connection_id=connection_id, station_id=station_id, closed_at=now, reason="its gateway died"
+        connection_id=connection_id,
+        station_id=station_id,
+        closed_at=now,
+        reason="its gateway died",
+        news_id=new_event_id(),
     )
     keys = (names.WHERE, names.events(names.stream_of(station_id, streams)), names.alive("gateway"))
     arguments = (station_id, gateway, connection_id, entry_to_bytes(Closed(closed)))

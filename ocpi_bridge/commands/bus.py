@@ -15,7 +15,14 @@ from ocpi_bridge.settings import PREFIX, load
 app = typer.Typer(help="The bus between gateways and workers: what they could not handle.", no_args_is_help=True)
 
 T = TypeVar("T")
-COLUMNS = {"letter_id": "id", "died_at": "died", "station_id": "station", "kind": "what", "error": "why"}
+COLUMNS = {
+    "letter_id": "id",
+    "died_at": "died",
+    "station_id": "station",
+    "kind": "what",
+    "times": "times",
+    "error": "why",
+}
 ALSO = {"said_at": "said", "event_id": "event"}
 LetterId = Annotated[str, typer.Argument(metavar="ID", help="Its id in `bus dead`.")]
 

@@ -1,6 +1,7 @@
 """What every role stands on: settings, a clock, the database, what is measured, and an owner for its long tasks."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -45,8 +46,11 @@ class Ground:
 
     async def migrate(self) -> None:
         """The newest schema. Two roles that start at once do it one after the other; see schema.migrate."""
-        settings = self.settings
-        applied = await asyncio.to_thread(schema.migrate, settings.database_url, message_log=settings.message_log)
+        url, beside, stop = self.settings.database_url, self.settings.message_log, threading.Event()
+        try:
+            applied = await asyncio.to_thread(schema.migrate, url, message_log=beside, stop=stop)
+        finally:
+            stop.set()  # its thread would outlive whoever is told to leave
         if applied:
             log.info("database_migrated", revisions=applied)
 

@@ -3,13 +3,14 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import msgspec
 import pytest
 
 from csms.database import Database
 from csms.events import RegistrationStatus
-from csms.models import HandledEvent, JournalEntry, MeterSampleRow, StationBoot
-from tests.csms.bus.words import boot, sample, start
-from tests.csms.core_story import told
+from csms.models import Connection, HandledEvent, JournalEntry, MeterSampleRow, Station, StationBoot
+from tests.csms.bus.words import boot, closed, opened, sample, start, until
+from tests.csms.core_story import Story, told
 
 
 @pytest.fixture
@@ -58,3 +59,50 @@ async def test_where_nothing_comes_twice_nothing_is_remembered(database: Databas
         story.site("CP1")
         await story.boot("CP1")
         assert story.rows(HandledEvent) == []
+
+
+async def test_a_worker_that_wakes_too_late_takes_nobody_away_that_came_again(database: Database) -> None:
+    here, gone = opened("CP1", "c1"), closed("CP1", "c1")
+    asleep = Story(database, once=True)
+    async with told(database, once=True) as awake:
+        awake.site("CP1")
+        awake.csms.stations.opened(msgspec.structs.replace(here, news_id="came"))
+        await until(lambda: awake.rows(Station)[0].connection_id == "c1")
+        asleep.csms.stations.closed(msgspec.structs.replace(gone, news_id="gone"))
+        awake.csms.stations.closed(msgspec.structs.replace(gone, news_id="gone"))
+        await until(lambda: awake.rows(Station)[0].connection_id is None)
+        awake.csms.stations.stays(msgspec.structs.replace(here, news_id="came again"))
+        await until(lambda: awake.rows(Station)[0].connection_id == "c1")
+        await asleep.csms.close()
+        assert asleep.csms.stations.written == 1
+        assert [(row.connection_id, row.offline_since) for row in awake.rows(Station)] == [("c1", None)]
+        assert [(row.closed_at, row.close_reason) for row in awake.rows(Connection)] == [(None, None)]
+
+
+async def test_a_worker_that_wakes_too_late_brings_nobody_back_that_went(database: Database) -> None:
+    here = msgspec.structs.replace(opened("CP1", "c1"), news_id="came")
+    asleep = Story(database, once=True)
+    async with told(database, once=True) as awake:
+        awake.site("CP1")
+        asleep.csms.stations.opened(here)
+        awake.csms.stations.opened(here)
+        await until(lambda: awake.rows(Station)[0].connection_id == "c1")
+        awake.csms.stations.closed(msgspec.structs.replace(closed("CP1", "c1"), news_id="went"))
+        await until(lambda: awake.rows(Station)[0].connection_id is None)
+        await asleep.csms.close()
+        assert [row.connection_id for row in awake.rows(Station)] == [None]
+        assert [row.closed_at is None for row in awake.rows(Connection)] == [False]
+
+
+async def test_who_was_believed_gone_and_came_again_before_either_was_written_is_here(database: Database) -> None:
+    story = Story(database, once=True)
+    story.site("CP1")
+    stations = story.csms.stations
+    stations.opened(msgspec.structs.replace(opened("CP1", "c1"), news_id="came"))
+    for _ in range(2):  # as a bus may tell it
+        stations.closed(msgspec.structs.replace(closed("CP1", "c1"), news_id="gone"))
+    stations.stays(msgspec.structs.replace(opened("CP1", "c1"), news_id="came again"))
+    await story.csms.close()
+    assert [row.connection_id for row in story.rows(Station)] == ["c1"]
+    assert [row.closed_at for row in story.rows(Connection)] == [None]
+    assert len(story.rows(HandledEvent)) == 3

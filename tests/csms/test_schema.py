@@ -3,9 +3,11 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 import warnings
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,8 +16,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, inspect, text
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 import crud.models  # noqa: F401
+from csms import schema
 from csms.database import Database
 from csms.models import Base, LogBase
 from csms.schema import VERSION_TABLES, SchemaError, migrate
@@ -128,8 +132,42 @@ def test_processes_that_migrate_at_once_take_turns(empty_url: str) -> None:
         subprocess.Popen([sys.executable, "-c", script, empty_url], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    outcomes = [racer.communicate(timeout=60)[0].strip() for racer in racers]
+    outcomes = [racer.communicate(timeout=60)[0].splitlines()[-1] for racer in racers]  # behind what it logged
     assert sorted(outcomes) == [str(EVERYTHING), "[]", "[]"]
+
+
+@contextmanager
+def migrating(url: str) -> Iterator[None]:
+    """As if another process were at it."""
+    with opened(url) as database, database.write() as connection:
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({schema.LOCK_KEY})"))
+        yield
+
+
+def test_a_migration_of_another_is_waited_for_longer_than_a_table_is(
+    empty_url: str, dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if dialect != "postgresql":
+        pytest.skip("SQLite's writers take turns by themselves")
+    monkeypatch.setattr(schema, "LOCK_LIMIT_S", 0.1)
+    with ThreadPoolExecutor() as threads, capture_logs() as logs:
+        with migrating(empty_url):
+            waiting = threads.submit(migrate, empty_url)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=1)
+        assert waiting.result(timeout=60) == EVERYTHING
+    assert [entry["event"] for entry in logs] == ["schema_waits"]
+
+
+def test_who_is_told_to_leave_waits_for_no_migration(empty_url: str, dialect: str) -> None:
+    if dialect != "postgresql":
+        pytest.skip("SQLite's writers take turns by themselves")
+    stop = threading.Event()
+    with ThreadPoolExecutor() as threads, migrating(empty_url):
+        waiting = threads.submit(migrate, empty_url, stop=stop)
+        stop.set()
+        with pytest.raises(SchemaError, match="stopped"):
+            waiting.result(timeout=30)
 
 
 def test_a_database_of_a_newer_version_is_left_alone(empty_url: str) -> None:

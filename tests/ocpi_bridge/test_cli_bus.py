@@ -53,6 +53,7 @@ def test_dead_messages_are_told_sent_again_and_dropped(bus: Cli, redis_server: R
         "station_id": "CP0",
         "kind": "station_booted",
         "event_id": "",
+        "times": 1,
         "error": "DataError: out of range",
     }
     assert "DataError" in bus("dead").stdout

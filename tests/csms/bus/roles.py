@@ -38,6 +38,14 @@ class Worker(Gateway):
         self._core = asyncio.create_task(story.csms.run())
         self._consuming = asyncio.create_task(bus.consume(story.csms))
 
+    async def commits_nothing(self) -> None:
+        """It reads on, as if the thread that writes were stopped."""
+        self._core.cancel()
+        await asyncio.gather(self._core, return_exceptions=True)
+
+    def commits(self) -> None:
+        self._core = asyncio.create_task(self.story.csms.run())
+
     async def leaves(self) -> None:
         """As a redeploy does it."""
         self._consuming.cancel()

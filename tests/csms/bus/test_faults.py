@@ -191,6 +191,46 @@ async def test_what_makes_the_core_fail_is_kept_with_the_reason_and_harms_nobody
     await client.close()
 
 
+async def test_what_dies_again_is_one_letter_that_counts(roles: Roles, redis_server: RedisServer) -> None:
+    gateway, worker = await roles.gateway(), await roles.worker()
+    worker.story.site("CP1")
+    poison, other = status("CP1", evse=2**40), status("CP1", evse=2**40)
+    for event in (poison, other, poison):  # said once more, to a Redis that was thought to have lost it
+        with pytest.raises(NotTaken):
+            await gateway.bus.report(event)
+    client = Client(redis_server.url)
+
+    async def told() -> list[tuple[str, int]]:
+        return [(letter.event_id, letter.times) for letter in await dead_letters.letters(client)]
+
+    assert await told() == [(other.event_id, 1), (poison.event_id, 2)]
+    letters = await dead_letters.letters(client)
+    assert await dead_letters.requeue(client, letters[1])
+    assert await told() == [(other.event_id, 1)]
+    with redis_server.look() as redis:
+        await until(lambda: redis.xlen(names.DEAD) == 2)
+        assert await told() == [(other.event_id, 1), (poison.event_id, 3)]
+        assert await dead_letters.drop(client, letters[0])
+        assert redis.hkeys(names.DEAD_KEYS) == [poison.event_id]
+    with pytest.raises(NotTaken):
+        await gateway.bus.report(other)
+    assert await told() == [(poison.event_id, 3), (other.event_id, 1)]
+    await client.close()
+
+
+async def test_of_dead_letters_the_newest_are_kept(
+    roles: Roles, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "KEPT", 3)
+    await roles.worker()
+    with redis_server.look() as redis:
+        for number in range(5):
+            redis.xadd(names.events(3), {"e": f"not ours {number}"})
+        await until(lambda: redis.xlen(names.events(3)) == 0)
+        assert [fields["e"] for _, fields in redis.xrange(names.DEAD)] == [f"not ours {n}" for n in (2, 3, 4)]
+        assert redis.hlen(names.DEAD_KEYS) == 3
+
+
 async def test_what_killed_five_workers_waits_for_a_person_who_may_send_it_again(
     roles: Roles, redis_server: RedisServer
 ) -> None:
