@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, exists, func, select
 
 from csms.billing.charge_records import session_price
 from csms.billing.tariffs import Tariff
@@ -18,7 +18,7 @@ from csms.commands import SendVendorData
 from csms.events import ConnectorStatus
 from csms.journal import FactType, Recorded
 from csms.lifecycle import State
-from csms.models import ActualSetting, Evse, Station, Transaction
+from csms.models import ActualSetting, Evse, JournalEntry, Station, Transaction
 from csms.models import Tariff as TariffVersion
 from csms.requests import enqueue
 from csms.vendor_data import CONNECTOR_UNPLUGGED, COST_MESSAGES, unplugged_from
@@ -36,6 +36,10 @@ TOLD: Final = (
     FactType.TRANSACTION_SAMPLED,
     FactType.TRANSACTION_ENDED,
     FactType.VENDOR_DATA,
+)
+# Of the stations that know the setting alone, which are few: the others' samples are not even read.
+OF_WHO_SHOWS: Final = exists().where(
+    ActualSetting.station_id == JournalEntry.station_id, ActualSetting.key == SHOWS_COSTS
 )
 EVERY = timedelta(seconds=60)  # for one transaction
 STALE_AFTER = timedelta(minutes=5)  # nobody stands in front of the display any more

@@ -1,6 +1,7 @@
 """The journal: written in the transaction that made the fact true, read by each subscriber at its own pace."""
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -9,17 +10,18 @@ from typing import Any, cast
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Table, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, insert, select, update
 
 from csms.bulk import insert_rows
 from csms.database import Database, away, insert_into, victim
 from csms.events import SCHEMA_VERSION
 from csms.models import DeadLetter, JournalCursor, JournalEntry
-from csms.visible_facts import Place, between, facts_between, newest_of, place
+from csms.visible_facts import START, Place, between, facts_between, newest_of, place
 
 log = structlog.get_logger(__name__)
 
 NO_VERSION = "-"
+PASSED_EVERY_S = 2.0  # a cursor is moved past what concerns nobody at most so often
 
 
 class FactType(StrEnum):
@@ -195,6 +197,9 @@ class Subscriber:
     transaction that moves the cursor: each fact takes effect exactly once, whatever crashes. A batch that fails is
     repeated fact by fact; the one that fails alone goes to the dead letters with its reason, and so does a fact of a
     schema newer than ours. `then` is called on the loop after facts were handled.
+
+    `only`: a condition on rows of the journal, which leaves out facts that `handle` would do nothing for at this moment. What
+    is left out is looked at once, and its passing is written down now and then: read again after a crash it is harmless.
     """
 
     def __init__(
@@ -205,6 +210,7 @@ class Subscriber:
         *,
         wake: Wake,
         types: Collection[str] | None = None,
+        only: ColumnElement[bool] | None = None,
         then: Callable[[], None] = lambda: None,
         batch: int = 500,
         poll_s: float = 1.0,
@@ -220,7 +226,11 @@ class Subscriber:
         self._poll_s = poll_s
         self._gather_s = gather_s
         self._handled = False
-        self._facts = facts_between(postgres=not database.sqlite, types=self._types)
+        self._facts = facts_between(postgres=not database.sqlite, types=self._types, only=only)
+        self._next = self._facts.with_only_columns(_JOURNAL.c.id)
+        self._looked_to = START  # nothing up to here and behind the cursor is ours
+        self._passed_to = START
+        self._passed_at = -PASSED_EVERY_S
 
     async def run(self) -> None:
         """Reads until cancelled. A database that is away is an exception: the supervisor starts it again."""
@@ -236,6 +246,7 @@ class Subscriber:
     def catch_up(self) -> int:
         """Take one batch; returns how many facts of its own it passed, and passes all others on the way."""
         if not self._anything():
+            self._pass()
             return 0
         try:
             with self._database.write() as connection:
@@ -287,11 +298,27 @@ class Subscriber:
         )
 
     def _anything(self) -> bool:
-        """A look without a lock: most often there is nothing."""
+        """A look without a lock: most often there is nothing for us."""
         with self._database.read() as connection:
             cursor = connection.execute(_CURSOR, {"name": self.name}).one_or_none()
             newest = newest_of(connection)
-            return newest is not None and (cursor is None or newest > place(*cursor))
+            after = max(self._looked_to, START if cursor is None else place(*cursor))
+            if newest is None or newest <= after:
+                return False
+            if connection.execute(self._next, {"limit": 1} | between(connection, after, newest)).first() is not None:
+                return True
+            self._looked_to = newest
+            return False
+
+    def _pass(self) -> None:
+        """The cursor follows to where we looked, so that nobody believes us to be behind, nor keeps old facts for us."""
+        now = time.monotonic()
+        if self._looked_to == self._passed_to or now - self._passed_at < PASSED_EVERY_S:
+            return
+        with self._database.write() as connection:
+            if self._looked_to > self._locked_place(connection):
+                self._move(connection, self._looked_to)
+        self._passed_at, self._passed_to = now, self._looked_to
 
     def _take(self, connection: Connection, limit: int) -> Sequence[Recorded]:
         """The next facts that are wanted; the cursor is locked and moved past them, and past all others when these are the
@@ -303,9 +330,12 @@ class Subscriber:
         rows = connection.execute(self._facts, {"limit": limit} | between(connection, after, newest))
         facts = [_recorded(*row) for row in rows]
         last = (facts[-1].xid, facts[-1].position) if len(facts) == limit else newest
-        xid = 0 if self._database.sqlite else str(last[0])
-        connection.execute(_MOVED, {"name": self.name, "to_xid": xid, "to_position": last[1]})
+        self._move(connection, last)
         return facts
+
+    def _move(self, connection: Connection, to: Place) -> None:
+        xid = 0 if self._database.sqlite else str(to[0])
+        connection.execute(_MOVED, {"name": self.name, "to_xid": xid, "to_position": to[1]})
 
     def _locked_place(self, connection: Connection) -> Place:
         if (known := connection.execute(_LOCKED_CURSOR, {"name": self.name}).one_or_none()) is not None:

@@ -3,13 +3,14 @@
 from collections.abc import Collection
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, Table, bindparam, select, text
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, select, text
 
 from csms.models import JournalEntry
 
 _J = cast(Table, JournalEntry.__table__)
 
 Place = tuple[int, int]  # (xid, id) of a fact: the order in which facts become visible
+START: Place = (0, 0)  # before the first
 
 
 def place(xid: Any, position: int) -> Place:
@@ -35,7 +36,9 @@ def newest_of(connection: Connection) -> Place | None:
     return place(*row) if row is not None else None
 
 
-def facts_between(*, postgres: bool, types: Collection[str] | None) -> Select[Any]:
+def facts_between(
+    *, postgres: bool, types: Collection[str] | None, only: ColumnElement[bool] | None = None
+) -> Select[Any]:
     """The facts after one place up to another, in order: `between` names the places, `limit` how many."""
     query = select(
         _J.c.xid,
@@ -51,6 +54,8 @@ def facts_between(*, postgres: bool, types: Collection[str] | None) -> Select[An
     ).limit(bindparam("limit"))
     if types is not None:
         query = query.where(_J.c.type.in_(types))
+    if only is not None:
+        query = query.where(only)
     if postgres:
         inside = (
             "(xid, id) > (CAST(:xid AS xid8), :position) AND (xid, id) <= (CAST(:until_xid AS xid8), :until_position)"

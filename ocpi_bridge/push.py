@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
-from sqlalchemy import Connection, and_, case, func, literal, null, select, update
+from sqlalchemy import Connection, and_, case, exists, func, literal, null, or_, select, update
 
 from crud.charging_profiles import followers
 from crud.models import Delivery, Partner
@@ -14,7 +14,8 @@ from crud.partners import PartnerState
 from csms.database import Utc, insert_into
 from csms.events import AuthorizationStatus
 from csms.journal import FactType, Recorded
-from csms.models import ChargeRecord, Location, Reservation, Tariff, Transaction
+from csms.models import ChargeRecord, JournalEntry, Location, Reservation, Tariff, Transaction
+from csms.models.base import OWN
 
 Wanted = tuple[int, str, str]  # partner id, module, object id
 
@@ -49,6 +50,15 @@ RULES: dict[str, Rule] = {
     FactType.PROFILES_CHANGED: Rule("chargingprofiles", Audience.OWNER),  # of sessions whose partner sets profiles
     FactType.CHARGE_RECORD_CREDITED: Rule("cdrs", Audience.OWNER),
 }
+
+# Facts that somebody may have to hear of now. Most samples are of the operator's own drivers: those are not even read.
+CONCERNS_SOMEBODY = and_(
+    exists().where(Partner.state == PartnerState.REGISTERED),
+    or_(
+        JournalEntry.type != FactType.TRANSACTION_SAMPLED.value,
+        exists().where(Transaction.id == JournalEntry.subject, Transaction.owner_id != OWN),
+    ),
+)
 
 # The endpoint that takes a module's objects, where it is not named like it.
 ENDPOINT = {"evses": "locations"}

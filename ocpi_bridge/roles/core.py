@@ -9,8 +9,8 @@ from csms.billing import roundings
 from csms.billing.charge_records import bill
 from csms.bus import Send
 from csms.core import Csms
+from csms.cost_messages import OF_WHO_SHOWS, CostTeller
 from csms.cost_messages import TOLD as COSTS_FOLLOW
-from csms.cost_messages import CostTeller
 from csms.exclusive import one_at_a_time
 from csms.firmware_campaigns import Campaigns
 from csms.journal import FactType, Subscriber
@@ -20,8 +20,8 @@ from csms.signed_urls import signing_key
 from csms.watch import Watch
 from ocpi_bridge.callbacks import Callbacks
 from ocpi_bridge.delivery import Deliveries
+from ocpi_bridge.push import CONCERNS_SOMEBODY, Push
 from ocpi_bridge.push import RULES as TOLD
-from ocpi_bridge.push import Push
 from ocpi_bridge.retention import retention_of
 from ocpi_bridge.roles.ground import Ground, Tasks
 from ocpi_bridge.roles.partnership import Partnership
@@ -103,8 +103,16 @@ class Core:
             then=self.signed.set,
         )
         costs, push = CostTeller(clock=clock), Push(clock=clock, due=ground.due)
-        showing = Subscriber("cost_messages", database, costs.handle, wake=wake, types=COSTS_FOLLOW)
-        telling = Subscriber("ocpi_push", database, push.handle, wake=wake, types=TOLD, then=push.committed)
+        showing = Subscriber("cost_messages", database, costs.handle, wake=wake, types=COSTS_FOLLOW, only=OF_WHO_SHOWS)
+        telling = Subscriber(
+            "ocpi_push",
+            database,
+            push.handle,
+            wake=wake,
+            types=TOLD,
+            only=CONCERNS_SOMEBODY,
+            then=push.committed,
+        )
         assert self.csms.after_boot is not None  # a service follows up
         return {
             "core": self.csms.run,

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, exists, insert, select, text, update
 from structlog.testing import capture_logs
 
+from csms import journal
 from csms.database import Database
 from csms.events import SCHEMA_VERSION
 from csms.journal import Fact, FactType, Recorded, Subscriber, Wake, append
@@ -309,6 +310,49 @@ def test_what_a_subscriber_does_not_read_is_passed_at_once(database: Database) -
     assert subscriber.catch_up() == 0
     with database.read() as connection:
         assert facts_behind(connection) == {"reader": 0}
+
+
+def test_what_a_condition_leaves_out_is_passed_and_its_passing_written_now_and_then(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The condition is asked anew at each look: what came before it held is gone, what comes after it is read."""
+    seen = Seen()
+    somebody = exists().where(Station.station_id == "somebody")
+    subscriber = reader(database, seen, only=somebody)
+
+    def behind() -> int:
+        with database.read() as connection:
+            return facts_behind(connection)["reader"]
+
+    tell(database, *"ab")
+    assert (subscriber.catch_up(), behind()) == (0, 0)
+    tell(database, *"cd")
+    assert (subscriber.catch_up(), behind()) == (0, 2)  # looked at, and not worth a transaction yet
+    monkeypatch.setattr(journal, "PASSED_EVERY_S", 0.0)
+    assert (subscriber.catch_up(), behind()) == (0, 0)
+    monkeypatch.setattr(journal, "PASSED_EVERY_S", 3600.0)
+    tell(database, "e")
+    assert (subscriber.catch_up(), behind()) == (0, 1)
+    with database.write() as connection:
+        connection.execute(insert(Station).values(station_id="somebody", admission="known", created_at=NOW))
+    assert subscriber.catch_up() == 0  # "e" was looked at when it concerned nobody
+    tell(database, "f")
+    drain(subscriber)
+    assert seen.subjects[-1] == "f"
+    assert not {*"abcd"} & {*seen.subjects}
+    assert behind() == 0
+
+
+def test_what_was_looked_at_and_not_yet_passed_is_looked_at_again_after_a_crash(database: Database) -> None:
+    left_out = JournalEntry.subject != "out"
+    tell(database, "a")
+    drain(reader(database, Seen(), only=left_out))
+    tell(database, "out")
+    assert reader(database, Seen(), only=left_out).catch_up() == 0
+    tell(database, "out", "b", "out")
+    seen = Seen()
+    drain(reader(database, seen, only=left_out))
+    assert seen.subjects == ["b"]
 
 
 async def test_a_running_subscriber_polls_for_what_others_wrote(database: Database) -> None:

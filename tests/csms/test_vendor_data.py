@@ -10,6 +10,7 @@ from sqlalchemy import insert, update
 
 from csms.billing.tariffs import Tariff
 from csms.cost_messages import (
+    OF_WHO_SHOWS,
     TOLD,
     CostTeller,
     final_cost,
@@ -149,7 +150,12 @@ class Display:
     def __init__(self, story: Story) -> None:
         self._story = story
         self._reader = Subscriber(
-            "cost_messages", story.database, CostTeller(clock=lambda: story.now).handle, wake=Wake(), types=TOLD
+            "cost_messages",
+            story.database,
+            CostTeller(clock=lambda: story.now).handle,
+            wake=Wake(),
+            types=TOLD,
+            only=OF_WHO_SHOWS,
         )
         self._seen: set[str] = set()
 

@@ -29,7 +29,7 @@ from ocpi_bridge.emsp_client import EmspClient
 from ocpi_bridge.emsp_simulator import EmspSimulator
 from ocpi_bridge.health import Health
 from ocpi_bridge.outbound import Guarded, OutboundPolicy
-from ocpi_bridge.push import Push
+from ocpi_bridge.push import CONCERNS_SOMEBODY, Push
 from tests.adapters import rows
 
 NOON = rows.NOON
@@ -68,7 +68,9 @@ class World:
         self.guarded = Guarded(OutboundPolicy(["127.0.0.0/8"]), timeout_s=call_limit_s)
         self.health = Health(clock=self.clock, chance=lambda: 0.5)
         self.client = EmspClient(self.guarded, clock=self.clock, retry_wait_s=0.01, heard=self.health.heard)
-        self._push = Subscriber("ocpi_push", database, Push(clock=self.clock).handle, wake=self.wake)
+        self._push = Subscriber(
+            "ocpi_push", database, Push(clock=self.clock).handle, wake=self.wake, only=CONCERNS_SOMEBODY
+        )
         self.render = CurrentState(
             locations=LocationsCrud(database),
             sessions=SessionsCrud(database, self._price),
