@@ -88,9 +88,13 @@ class ChargerSocket(ServerConnection):
         return not self.paused
 
     def settle(self) -> None:
-        """After the handshake: forget it, since ten thousand requests are ten megabytes."""
+        """After the handshake: forget it, since ten thousand requests are forty megabytes, and each holds a password."""
         self._leave_crowd()
+        if self.request is not None:
+            self.request.headers.clear()  # the library's parser holds the request as long as the connection lasts
         self.request = _FORGOTTEN
+        self.request_rcvd = cast(Any, None)
+        self.logger = self.protocol.logger = self.server.logger  # not one of its own that names the connection
         self.response = None
         self._not_http = None
         self._unparsed = 0

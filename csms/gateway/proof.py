@@ -12,7 +12,7 @@ from csms.gateway.client_certificates import Vouched
 DEMANDED: Final = {1: "a password", 2: "wss and a password", 3: "a client certificate"}  # by security profile
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)  # one for each connection
 class Proof:
     """`profile`: the security profile of the whitepaper, 0 for none. `password`: which of its two it knew. `certificate`: the
     fingerprint of its client certificate."""

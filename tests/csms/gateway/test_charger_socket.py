@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from typing import Any
 
 import orjson
 import pytest
@@ -119,5 +120,20 @@ async def test_who_does_not_read_is_not_read_from(rig: Rig) -> None:
     assert link._reading is False
     link.socket.resume_writing()
     assert link._reading is True
+    assert await hears(rig, writer, text(call(1)), count=1) == ["1"]
+    writer.close()
+
+
+async def test_nothing_of_the_handshake_is_kept(rig: Rig) -> None:
+    password = "Authorization: Basic Q1AxOnNlY3JldA==\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+    writer.write(HANDSHAKE.removesuffix("\r\n").encode() + password.encode())
+    await reader.readuntil(b"\r\n\r\n")
+    await until(lambda: len(rig.gateway._links) == 1)
+    (link,) = rig.gateway._links
+    parser: Any = link.socket.protocol.parser
+    assert link.socket.request is not None
+    assert (link.socket.request.path, link.socket.response) == ("", None)
+    assert not parser.gi_frame.f_locals["request"].headers  # the library's parser goes on in the same frame
     assert await hears(rig, writer, text(call(1)), count=1) == ["1"]
     writer.close()
