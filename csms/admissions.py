@@ -1,16 +1,24 @@
 """Who may connect: asked by the gateway before it lets a station in."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import Connection, and_, bindparam, select
 
 from csms.bus import Admission, ConnectionClosed, ConnectionOpened, Presence, StationCredentials
 from csms.database import Database
 from csms.models import Station, StationCertificate, StationSecurity
 from csms.strangers import Knocking, waiting
+from csms.together import Together
+
+
+class Strangers(NamedTuple):
+    """How many wait for adoption, and who of those that knock does by now."""
+
+    waiting: int
+    stored: Collection[str]
 
 
 class Admissions:
@@ -20,24 +28,30 @@ class Admissions:
         self._database = database
         self._strangers_wait = strangers
         self._knocking = Knocking()
+        self._together = Together(self._look_up)
 
     async def credentials(self, station_id: str, /) -> StationCredentials:
-        known = await asyncio.to_thread(self._look_up, station_id, self._knocking.names())
+        known = await self._together.ask(station_id)
         if isinstance(known, StationCredentials):
             return known
-        waits, stored = known
         now = asyncio.get_running_loop().time()
-        room = self._strangers_wait and self._knocking.let_in(station_id, now, waiting=waits, stored=stored)
+        room = self._strangers_wait and self._knocking.let_in(
+            station_id, now, waiting=known.waiting, stored=known.stored
+        )
         return StationCredentials(admission=Admission.PENDING if room else Admission.UNKNOWN)
 
-    def _look_up(self, station_id: str, knocking: Collection[str]) -> StationCredentials | tuple[int, Collection[str]]:
-        """Of a stranger: how many wait for adoption, and who of `knocking` does by now."""
+    def _look_up(self, station_ids: Sequence[str]) -> Mapping[str, StationCredentials | Strangers]:
         with self._database.read() as connection:
-            found = connection.execute(_CREDENTIALS, {"the_station": station_id}).all()
-            if found:
-                return _credentials(found)
-            stored = connection.execute(select(Station.station_id).where(Station.station_id.in_(knocking))).scalars()
-            return waiting(connection), set(stored)
+            rows: dict[str, list[Any]] = {station_id: [] for station_id in station_ids}
+            for row in connection.execute(_CREDENTIALS, {"stations": station_ids}):
+                rows[row.station_id].append(row)
+            strangers = None if all(rows.values()) else self._strangers(connection)
+        return {name: _credentials(found) if found else cast(Strangers, strangers) for name, found in rows.items()}
+
+    def _strangers(self, connection: Connection) -> Strangers:
+        knocking = self._knocking.names()
+        stored = connection.execute(select(Station.station_id).where(Station.station_id.in_(knocking))).scalars()
+        return Strangers(waiting(connection), set(stored))
 
 
 class Doorkeeper(Admissions):
@@ -62,8 +76,9 @@ class Doorkeeper(Admissions):
         self._presence.seen(station_id, at)
 
 
-_CREDENTIALS = (  # one row, or one for each certificate that was revoked
+_CREDENTIALS = (  # of each station one row, or one for each certificate that was revoked
     select(
+        Station.station_id,
         Station.admission,
         Station.password_hash,
         Station.vendor,
@@ -80,7 +95,7 @@ _CREDENTIALS = (  # one row, or one for each certificate that was revoked
         StationCertificate,
         and_(StationCertificate.station_id == Station.station_id, StationCertificate.state == "revoked"),
     )
-    .where(Station.station_id == bindparam("the_station"))
+    .where(Station.station_id.in_(bindparam("stations", expanding=True)))
 )
 
 

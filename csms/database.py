@@ -297,6 +297,7 @@ def _sqlite(url: str, *, synchronous: str = "FULL") -> Engine:
         url,
         poolclass=QueuePool,
         pool_size=POOL_SIZE,
+        pool_use_lifo=True,  # each connection has a cache of its own: few are used where few are needed
         max_overflow=32,
         hide_parameters=True,
         connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_TIMEOUT_S},

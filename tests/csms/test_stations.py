@@ -349,3 +349,18 @@ async def test_the_first_word_after_a_boot_says_whether_a_station_took_our_time(
         assert marked() is follows
         await story.boot()
         assert marked() is None
+
+
+async def test_stations_that_come_at_once_are_each_told_their_own(database: Database) -> None:  # X07
+    async with told(database) as story:
+        door, names = story.csms.stations, [f"CP-{n}" for n in range(40)]
+        with database.write() as connection:
+            for name in names:
+                stations.provision(connection, name, f"key-of-{name}-00000", NOON)
+            stations.refuse(connection, names[7])
+        found = await asyncio.gather(*(door.credentials(name) for name in [*names, "NEW-1", "NEW-2"]))
+        assert [known.admission for known in found[40:]] == [Admission.PENDING, Admission.PENDING]
+        assert found[7].admission is Admission.REFUSED
+        for name, known in zip(names, found, strict=False):
+            assert known.password_hash is not None
+            assert verify(f"key-of-{name}-00000".encode(), known.password_hash)
