@@ -5,9 +5,9 @@ from functools import cache
 from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import Connection, Dialect, Table, insert
-from sqlalchemy.exc import DBAPIError
 
 from csms.many_rows import ManyRows
+from csms.prepared import driver
 
 POSTGRES_NAMES: Final = {"FLOAT": "double precision"}  # where SQLAlchemy's name of a type is not PostgreSQL's own
 
@@ -47,22 +47,10 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
 def copy(connection: Connection, table: Table, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
     """Rows as the driver takes them, on PostgreSQL. Errors are those of SQLAlchemy, as of any statement."""
     how = _copied(table, columns, connection.dialect)
-    driver = cast(Any, connection.connection.driver_connection)
-    try:
-        with driver.cursor() as cursor, cursor.copy(how.statement) as stream:
-            stream.set_types(how.types)
-            for row in rows:
-                stream.write_row(row)
-    except cast(Any, connection.dialect.dbapi).Error as error:
-        raised = DBAPIError.instance(
-            how.statement,
-            None,
-            error,
-            cast(Any, connection.dialect.dbapi).Error,
-            hide_parameters=True,
-            dialect=connection.dialect,
-        )
-        raise raised from error
+    with driver(connection, how.statement) as raw, raw.cursor() as cursor, cursor.copy(how.statement) as stream:
+        stream.set_types(how.types)
+        for row in rows:
+            stream.write_row(row)
 
 
 @cache

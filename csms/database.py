@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import msgspec
 import orjson
 from sqlalchemy import Connection, DateTime, Dialect, Engine, Text, TypeDecorator, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -19,21 +20,39 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeEngine, UserDefinedType
+from sqlalchemy.types import UserDefinedType
 
 T = TypeVar("T")
 
 # ---- types that keep what SQLite would lose -------------------------------------------------------------------------
 
 
-class _SqliteUtc(sqlite.DATETIME):
-    """The text that SQLAlchemy's own type writes, in a quarter of the time; each sample carries half a dozen."""
+# Each of them binds and reads its values itself, in one call where SQLAlchemy's way takes three: of a batch's work a fifth.
 
-    def bind_processor(self, dialect: Dialect) -> Any:
-        return lambda value: None if value is None else value.isoformat(" ", "microseconds")[:26]
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        return lambda value: None if value is None else datetime.fromisoformat(f"{value}+00:00")
+def _moment(value: datetime | None) -> datetime | None:
+    if value is None or value.tzinfo is UTC:
+        return value
+    if value.tzinfo is None:
+        raise ValueError("a naive datetime has no place in the database")
+    return value.astimezone(UTC)
+
+
+def _moment_text(value: datetime | None) -> str | None:
+    """As SQLAlchemy's own type writes it on SQLite. msgspec says it in a tenth of the time of isoformat, and leaves out
+    microseconds of zero."""
+    if value is None:
+        return None
+    text: str = msgspec.to_builtins(value if value.tzinfo is UTC else _moment(value))
+    return f"{text[:10]} {text[11:26]}" if len(text) == 27 else f"{text[:10]} {text[11:19]}.000000"
+
+
+def _moment_read(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(f"{value}+00:00")
+
+
+def _moment_given(value: datetime | None) -> datetime | None:
+    return value if value is None or value.tzinfo is UTC else value.astimezone(UTC)
 
 
 class Utc(TypeDecorator[datetime]):
@@ -42,20 +61,11 @@ class Utc(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name == "sqlite":
-            return _SqliteUtc()  # type: ignore[no-untyped-call]  # SQLAlchemy's own constructor
-        return dialect.type_descriptor(DateTime(timezone=True))
+    def bind_processor(self, dialect: Dialect) -> Any:
+        return _moment_text if dialect.name == "sqlite" else _moment
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None or value.tzinfo is UTC:
-            return value
-        if value.tzinfo is None:
-            raise ValueError("a naive datetime has no place in the database")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value if value is None or value.tzinfo is UTC else value.astimezone(UTC)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return _moment_read if dialect.name == "sqlite" else _moment_given
 
 
 class Money(TypeDecorator[Decimal]):
@@ -77,10 +87,17 @@ class Plain(TypeDecorator[str]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None or (value.isascii() and "\x00" not in value):
-            return value
-        return value.replace("\x00", "").encode("utf-8", "replace").decode()
+    def bind_processor(self, dialect: Dialect) -> Any:
+        return _plain
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return None
+
+
+def _plain(value: str | None) -> str | None:
+    if value is None or (value.isascii() and "\x00" not in value):
+        return value
+    return value.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 class Json(TypeDecorator[Any]):
@@ -89,16 +106,24 @@ class Json(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        if value is None:
-            return None
-        try:
-            return orjson.dumps(value, default=str).decode()
-        except TypeError:  # half a surrogate pair, or an integer of more than 64 bits, somewhere inside
-            return json.dumps(value, default=str)
+    def bind_processor(self, dialect: Dialect) -> Any:
+        return _json_text
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else orjson.loads(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return _json_read
+
+
+def _json_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:  # half a surrogate pair, or an integer of more than 64 bits, somewhere inside
+        return json.dumps(value, default=str)
+
+
+def _json_read(value: str | None) -> Any:
+    return None if value is None else orjson.loads(value)
 
 
 class TransactionId(UserDefinedType[int]):

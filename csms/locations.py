@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, bindparam, case, select, union, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, case, select, union, update
 
 from csms import lock_order
 from csms.availability import AVAILABILITY, Availability
@@ -15,6 +15,7 @@ from csms.events import Ack, ConnectorStatus, ConnectorStatusReported
 from csms.journal import Fact, FactType
 from csms.lifecycle import PARKED, State
 from csms.models import Connector, Evse, Location, Station, Tariff, Transaction
+from csms.prepared import Look, among
 
 KEEPS_TIME_S = 60.0  # a charger that took our currentTime is no further off than the way of a message and a lazy clock
 
@@ -68,21 +69,13 @@ _TOLD = (
 )
 _NAMES = [column.name for column in _TOLD]
 _L = cast(Table, Location.__table__)
-# Put together once: what does not change of a statement is found again by its identity.
-_EVSES = (
+_EVSES = Look(
     select(*_TOLD)
-    .where(
-        _E.c.station_id.in_(bindparam("stations", expanding=True)), _E.c.evse.in_(bindparam("numbers", expanding=True))
-    )
+    .where(among(_E.c.station_id, "stations"), among(_E.c.evse, "numbers"))
     .order_by(_E.c.id)
     .with_for_update()
 )
-_SITES = (
-    select(_L.c.id, _L.c.last_updated)
-    .where(_L.c.id.in_(bindparam("sites", expanding=True)))
-    .order_by(_L.c.id)
-    .with_for_update()
-)
+_SITES = Look(select(_L.c.id, _L.c.last_updated).where(among(_L.c.id, "sites")).order_by(_L.c.id).with_for_update())
 
 
 class Statuses:
@@ -94,14 +87,12 @@ class Statuses:
         """Loads the EVSEs of the stations that report, and locks them and their sites, each in the order of ids."""
         self._batch = batch
         self._meanings = {status.value: meaning for status, meaning in meanings.items()}
-        named = {
-            "stations": sorted({event.station_id for event in events}),
-            "numbers": sorted({event.evse for event in events}),
-        }
-        rows = [dict(zip(_NAMES, row, strict=True)) for row in batch.connection.execute(_EVSES, named)]
+        stations, numbers = sorted({event.station_id for event in events}), sorted({event.evse for event in events})
+        found = _EVSES.rows(batch.connection, stations=stations, numbers=numbers)
+        rows = [dict(zip(_NAMES, row, strict=True)) for row in found]
         self._evses = {(row["station_id"], row["evse"]): row for row in rows}
         sites = sorted({row["location_row"] for row in rows})
-        self._sites = {row.id: row.last_updated for row in batch.connection.execute(_SITES, {"sites": sites})}
+        self._sites = dict(_SITES.rows(batch.connection, sites=sites)) if sites else {}
         pausing = sorted({event.station_id for event in events if event.status is ConnectorStatus.SUSPENDED_EV})
         self._running = self._charging_at(pausing) if pausing else {}
 

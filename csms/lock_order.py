@@ -7,24 +7,23 @@ touches sites at two moments of a transaction takes them at the first. SQLite ha
 from collections.abc import Iterable
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, Table, bindparam, select
+from sqlalchemy import Connection, Table, select
 
 from csms.models import Evse, Location, Station
+from csms.prepared import Look, among
 
 _S = cast(Table, Station.__table__)
 _E = cast(Table, Evse.__table__)
 _L = cast(Table, Location.__table__)
-_STATIONS = (
+_STATIONS = Look(
     select(_S.c.station_id)
-    .where(_S.c.station_id.in_(bindparam("keys", expanding=True)))
+    .where(among(_S.c.station_id, "keys"))
     .order_by(_S.c.station_id.collate("C"))  # as Python sorts, whatever the database's language
     .with_for_update(key_share=True)
 )
 _SITES = select(_L.c.id).order_by(_L.c.id).with_for_update(key_share=True)
-_NAMED_SITES = _SITES.where(_L.c.id.in_(bindparam("keys", expanding=True)))
-_SITES_OF = _SITES.where(
-    _L.c.id.in_(select(_E.c.location_row).where(_E.c.station_id.in_(bindparam("keys", expanding=True))))
-)
+_NAMED_SITES = Look(_SITES.where(among(_L.c.id, "keys")))
+_SITES_OF = Look(_SITES.where(_L.c.id.in_(select(_E.c.location_row).where(among(_E.c.station_id, "keys")))))
 
 
 def stations(connection: Connection, station_ids: Iterable[str]) -> None:
@@ -40,7 +39,7 @@ def sites(connection: Connection, ids: Iterable[int]) -> None:
     _lock(connection, _NAMED_SITES, ids)
 
 
-def _lock(connection: Connection, query: Select[Any], keys: Iterable[Any]) -> None:
+def _lock(connection: Connection, look: Look, keys: Iterable[Any]) -> None:
     wanted = sorted(set(keys))
     if wanted and connection.dialect.name != "sqlite":
-        connection.execute(query, {"keys": wanted}).all()
+        look.rows(connection, keys=wanted)

@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Insert, Table, Update, bindparam, update
 
+from csms.prepared import driver
+
 NEW = "new_"  # SQLAlchemy keeps a column's own name for itself
 THE_KEY = "the_key"
 
@@ -30,7 +32,8 @@ class ManyRows:
         if compiled is None:
             compiled = self._compiled[dialect.name] = self._compile(dialect)
         text, bind = compiled
-        connection.exec_driver_sql(text, bind(rows))
+        with driver(connection, text) as raw:
+            raw.cursor().executemany(text, bind(rows))
 
     def _compile(self, dialect: Dialect) -> tuple[str, Bind]:
         compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)
@@ -81,7 +84,8 @@ class ManyChanges:
             name: [row[name] if process is None else process(row[name]) for row in rows]
             for name, process in zip(self._columns, processors, strict=True)
         }
-        connection.exec_driver_sql(statement, arrays)
+        with driver(connection, statement) as raw:
+            raw.execute(statement, arrays)
 
     def _compile(self, dialect: Dialect) -> tuple[str, Sequence[Callable[[Any], Any] | None]]:
         types = {name: type_.dialect_impl(dialect) for name, type_ in self._columns.items()}

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Select, Table, bindparam, select
+from sqlalchemy import Table, bindparam, or_, select
 
 from csms.batch import Batch
 from csms.clock import SKEW_LIMIT
@@ -15,6 +15,7 @@ from csms.journal import FactType
 from csms.lifecycle import OPEN_STATES, Flag, State
 from csms.metering import delivered, latest_power_w, meter_readings, register_readings
 from csms.models import MeterSampleRow, RawEvent, Transaction
+from csms.prepared import Look, among
 from csms.sample_span import COLUMNS as SPANNED
 from csms.sample_span import around, stretched
 
@@ -40,14 +41,13 @@ _NEEDED = (
     *SPANNED,
 )
 _NAMES = [column.name for column in _NEEDED]
-_OPEN = [state.value for state in OPEN_STATES]
 _S = cast(Table, MeterSampleRow.__table__).c
-# Put together once: what does not change of a statement is found again by its identity.
 _LOCKED = select(*_NEEDED).order_by(_T.c.id).with_for_update()
-_NAMED = _LOCKED.where(_T.c.number.in_(bindparam("numbers", expanding=True)))
-_RUNNING = _LOCKED.where(_T.c.station_id.in_(bindparam("stations", expanding=True)), _T.c.state.in_(_OPEN))
-_SEEN = select(_S.digest).where(_S.digest.in_(bindparam("digests", expanding=True)))
-_SEEN_THEN = _SEEN.where(_S.received_at.between(bindparam("since"), bindparam("until")))
+_NAMED = Look(_LOCKED.where(among(_T.c.number, "numbers")))
+_RUNNING = Look(_LOCKED.where(among(_T.c.station_id, "stations"), or_(*(_T.c.state == state for state in OPEN_STATES))))
+_STORED = select(_S.digest).where(among(_S.digest, "digests"))
+_SEEN = Look(_STORED)
+_SEEN_THEN = Look(_STORED.where(_S.received_at.between(bindparam("since"), bindparam("until"))))
 
 
 def number_of(transaction_ref: str | None) -> int | None:
@@ -108,29 +108,30 @@ class Samples:
             for event in events
         }
         numbers = {event.event_id: number_of(event.transaction_ref) for event in events}
-        named = self._load(_NAMED, numbers=[number for number in set(numbers.values()) if number is not None])
+        told = sorted({number for number in numbers.values() if number is not None})
+        named = self._load(_NAMED, numbers=told) if told else []
         self._named = {(row["station_id"], row["number"]): row for row in named}
         unnamed = {e.station_id for e in events if (e.station_id, numbers[e.event_id]) not in self._named}
         running = self._load(_RUNNING, stations=sorted(unnamed)) if unnamed else []
         self._running = [self._named.get((row["station_id"], row["number"]), row) for row in running]
         if batch.connection.dialect.name == "sqlite":
-            self._seen = set(batch.connection.execute(_SEEN, {"digests": list(self._digests.values())}).scalars())
+            self._seen = {digest for (digest,) in _SEEN.rows(batch.connection, digests=list(self._digests.values()))}
         else:
             meant = {event.event_id: self._named.get((event.station_id, numbers[event.event_id])) for event in events}
             self._seen = self._stored(meant)
 
-    def _load(self, query: Select[Any], **named: Sequence[Any]) -> list[dict[str, Any]]:
-        return [dict(zip(_NAMES, row, strict=True)) for row in self._batch.connection.execute(query, named)]
+    def _load(self, look: Look, **named: Sequence[Any]) -> list[dict[str, Any]]:
+        return [dict(zip(_NAMES, row, strict=True)) for row in look.rows(self._batch.connection, **named)]
 
     def _stored(self, meant: Mapping[str, dict[str, Any] | None]) -> set[str]:
         """Which of the digests are in the table, by the event and the transaction that it names. A frame that names one of
         ours was stored with it, if ever, in its months; when any other came first nobody knows."""
-        run, found = self._batch.connection.execute, set[str]()
+        connection, found = self._batch.connection, set[str]()
         if known := [transaction for transaction in meant.values() if transaction is not None]:
             there = [self._digests[event_id] for event_id, transaction in meant.items() if transaction is not None]
-            found.update(run(_SEEN_THEN, {"digests": there, **around(known)._asdict()}).scalars())
+            found |= {digest for (digest,) in _SEEN_THEN.rows(connection, digests=there, **around(known)._asdict())}
         if anywhere := [self._digests[event_id] for event_id, transaction in meant.items() if transaction is None]:
-            found.update(run(_SEEN, {"digests": anywhere}).scalars())
+            found |= {digest for (digest,) in _SEEN.rows(connection, digests=anywhere)}
         return found
 
     def sample(self, event: MeterSampled) -> Ack:
