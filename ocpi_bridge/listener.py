@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from csms.shutting import shut
 from ocpi_bridge.settings import Address, Network
 
 START_WITHIN_S = 30.0
+CANCELLED_WITHIN_S = 1.0
 
 
 class WebServer:
@@ -28,7 +31,7 @@ class WebServer:
             timeout_graceful_shutdown=10,
             server_header=False,
         )
-        self._server = _Server(config)
+        self._server = QuietServer(config)
         self.port = self._address.port
         self._task: asyncio.Task[None] | None = None
 
@@ -51,10 +54,22 @@ class WebServer:
             await asyncio.gather(self._task, return_exceptions=True)
 
 
-class _Server(uvicorn.Server):
+class QuietServer(uvicorn.Server):
+    """uvicorn without signal handlers, which leaves no connection open when it ends: one that is accepted in that moment has
+    no request, and would hold up the end for as long as a request may."""
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            await shut(server.sockets, server.close)
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            cast(Any, connection).transport.abort()
+        if self.server_state.tasks:  # cancelled, as they were not done in time
+            await asyncio.wait(list(self.server_state.tasks), timeout=CANCELLED_WITHIN_S)
 
 
 def _listen(host: str, port: int) -> socket.socket:

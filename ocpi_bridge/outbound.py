@@ -187,10 +187,8 @@ class Guarded:
         self._resolve = resolve or self._system_resolve
         _find_no_sniffio()
         context = tls or httpx.create_ssl_context(trust_env=False)
-        self._transports = {
-            scheme: _VettedTransport(_VettedBackend(policy, scheme, self._resolve), context)
-            for scheme in ("https", "http")
-        }
+        self._backends = {scheme: _VettedBackend(policy, scheme, self._resolve) for scheme in ("https", "http")}
+        self._transports = {scheme: _VettedTransport(backend, context) for scheme, backend in self._backends.items()}
 
     async def request(
         self,
@@ -238,6 +236,9 @@ class Guarded:
         self.policy.check_addresses(target.scheme, host, addresses)
 
     async def aclose(self) -> None:
+        """Connections are closed, and none is made any more: requests that are on their way are Unreachable or Unanswered."""
+        for backend in self._backends.values():
+            backend.closed = True
         for transport in self._transports.values():
             await transport.aclose()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -267,6 +268,7 @@ class _VettedBackend(httpcore.AsyncNetworkBackend):
         self._scheme = scheme
         self._resolve = resolve
         self._network = httpcore.AnyIOBackend()
+        self.closed = False  # a pool that was closed would not know of connections that are made now
 
     async def connect_tcp(
         self,
@@ -285,11 +287,16 @@ class _VettedBackend(httpcore.AsyncNetworkBackend):
         tried = addresses[:CONNECT_ATTEMPTS]
         for address in tried:
             try:
-                return await self._network.connect_tcp(
+                stream = await self._network.connect_tcp(
                     address, port, None if timeout is None else timeout / len(tried), local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+                continue
+            if not self.closed:
+                return stream
+            await stream.aclose()
+            raise httpcore.ConnectError("closed meanwhile")
         raise failure
 
     async def connect_unix_socket(self, *_args: Any, **_kwargs: Any) -> httpcore.AsyncNetworkStream:

@@ -126,6 +126,11 @@ class ChargerSocket(ServerConnection):
             self.protocol.send_close(code, reason)
             self.send_data()
 
+    def hang_up_unasked(self) -> None:
+        """Nothing is said to who has not asked for anything yet; who has is answered."""
+        if self.request is None and hasattr(self, "transport"):  # without one its TLS is not there yet
+            self.transport.abort()
+
     def data_received(self, data: bytes) -> None:
         receiver, protocol = self.receiver, self.protocol
         if (

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
+from weakref import WeakSet
 
 import structlog
 from cryptography import x509
@@ -26,6 +27,7 @@ from csms.gateway.settings import GatewaySettings
 from csms.gateway.sweeper import Sweeper
 from csms.gateway.translator import Translator
 from csms.gateway.versions import VERSIONS
+from csms.shutting import shut
 
 __all__ = ["Gateway", "GatewaySettings"]
 
@@ -67,6 +69,7 @@ class Gateway:
         self._settings = settings
         self._connections = connections
         self._links: set[Link] = set()
+        self._opening: WeakSet[ChargerSocket] = WeakSet()  # their handshake is not over, or went wrong
         self._tasks: set[asyncio.Task[Any]] = set()
         self._server: Server | None = None
         self._tls: ssl.SSLContext | None = None
@@ -132,7 +135,7 @@ class Gateway:
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=None,
             max_size=settings.max_frame_bytes,
-            create_connection=cast(Any, partial(ChargerSocket, not_http=self._door.not_http, crowd=self.crowd)),
+            create_connection=cast(Any, self._socket),
             logger=logger,
         )
         sweeper = Sweeper(
@@ -152,7 +155,9 @@ class Gateway:
         server, self._server = self._server, None
         if server is None:
             return
-        server.close(close_connections=False)
+        await shut(server.sockets, partial(server.close, close_connections=False))
+        for socket in list(self._opening):
+            socket.hang_up_unasked()
         for link in list(self._links):
             link.leave(SERVICE_RESTART, "service restarts")
         closed = asyncio.ensure_future(server.wait_closed())
@@ -193,8 +198,15 @@ class Gateway:
         link.recognise(known)  # it may send no Boot (T1)
         connection.receiver = link
 
+    def _socket(self, *library: Any, **limits: Any) -> ChargerSocket:
+        """Made before anybody knows who it is."""
+        socket = ChargerSocket(*library, **limits, not_http=self._door.not_http, crowd=self.crowd)
+        self._opening.add(socket)
+        return socket
+
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, ChargerSocket)
+        self._opening.discard(connection)
         connection.settle()
         link = connection.receiver
         if not isinstance(link, Link):

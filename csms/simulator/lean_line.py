@@ -186,7 +186,6 @@ async def open_line(
 ) -> LeanLine:
     """`source`: the address to call from. Raises NotConnected with the reason."""
     loop = asyncio.get_running_loop()
-    line: LeanLine | None = None
     try:
         async with asyncio.timeout(within_s):
             _, line = await loop.create_connection(
@@ -196,10 +195,12 @@ async def open_line(
                 ssl=address_.tls,
                 local_addr=None if source is None else (source, 0),
             )
-            await line.open(station_id, password, address_)
+            try:
+                await line.open(station_id, password, address_)
+            except BaseException:
+                line.abort()  # nobody else knows it yet
+                raise
     except TimeoutError:
-        if line is not None:
-            line.abort()
         raise NotConnected(f"no handshake in {within_s:g} s") from None
     except OSError as error:
         raise NotConnected(error.strerror or type(error).__name__) from error

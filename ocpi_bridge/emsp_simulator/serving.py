@@ -64,11 +64,26 @@ class InProcessServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """uvicorn's own waits in steps of 0.1 s; a test opens and closes many partners."""
-        for listener in self.servers:
-            listener.close()
+        for server in self.servers:
+            await _shut(server)
         for connection in list(self.server_state.connections):
             connection.shutdown()
         if self.server_state.tasks:
             await asyncio.wait(list(self.server_state.tasks), timeout=STOP_TIMEOUT_S)
         for connection in list(self.server_state.connections):
             cast(Any, connection).transport.abort()
+
+
+async def _shut(server: asyncio.Server) -> None:
+    """asyncio accepts in one step of the loop and makes the transport in a later one; a server that is closed between the two
+    leaves the socket open (cpython #109564). When this returns, whoever was accepted is among the connections."""
+    for listener in server.sockets:
+        asyncio.get_running_loop().remove_reader(listener.fileno())
+    await _steps()
+    server.close()
+    await _steps()
+
+
+async def _steps(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import uvicorn
@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 from adapters import Adapter
 from crud import Crud
 from crud.tokens import TokensCrud
+from ocpi_bridge.listener import QuietServer
 from ocpi_bridge.ocpi_app import create_ocpi_app
 from ocpi_bridge.registration import Registration
 from tests.ocpi_bridge.roaming_world import World, running, until
@@ -77,7 +78,7 @@ def _here(value: Any, base: str) -> Any:
 
 @contextlib.asynccontextmanager
 async def served(app: Any, listener: socket.socket) -> AsyncIterator[None]:
-    server = _Server(
+    server = QuietServer(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
     async with running(server.serve(sockets=[listener])) as task:
@@ -87,9 +88,3 @@ async def served(app: Any, listener: socket.socket) -> AsyncIterator[None]:
         finally:
             server.should_exit = True
             await until(task.done)
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

@@ -19,6 +19,7 @@ from ocpi_bridge.emsp_client import Delivery, EmspClient, Peer, PullFailed, Repl
 from ocpi_bridge.emsp_simulator import Allow, Authorization, EmspSimulator, Fault
 from ocpi_bridge.emsp_wire import delivery, join, next_page
 from ocpi_bridge.outbound import Guarded, OutboundPolicy
+from tests.listening import listening
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
@@ -296,7 +297,8 @@ async def test_a_refusal_is_not_asked_again() -> None:
         assert len(emsp.requests) == 1
 
 
-async def serve_pages(*bodies: tuple[str, bytes]) -> tuple[asyncio.Server, str, list[bytes]]:
+@asynccontextmanager
+async def serving_pages(*bodies: tuple[str, bytes]) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A partner of fixed pages, by their path; each is a Link header (or nothing) and a body."""
     heads: list[bytes] = []
 
@@ -307,10 +309,9 @@ async def serve_pages(*bodies: tuple[str, bytes]) -> tuple[asyncio.Server, str, 
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{link}\r\n"
         writer.write(head.encode() + body)
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/tokens/0", heads
+    async with listening(serve) as port:
+        yield f"http://127.0.0.1:{port}/tokens/0", heads
 
 
 def page(*entries: Any) -> bytes:
@@ -318,18 +319,18 @@ def page(*entries: Any) -> bytes:
 
 
 async def test_links_that_lead_in_circles_end_in_a_failure() -> None:  # PG-12
-    server, url, heads = await serve_pages(
+    served = serving_pages(
         ('Link: </tokens/1>; rel="next"\r\n', page({"uid": "A"})), ('Link: </tokens/0>; rel="next"\r\n', page())
     )
-    async with partner() as (_, client, peer), server:
+    async with partner() as (_, client, peer), served as (url, heads):
         with pytest.raises(PullFailed, match="do not end"):
             await pages(client, replace(peer, endpoints={("tokens", "SENDER"): url}))
     assert len(heads) == 2
 
 
 async def test_good_entries_of_a_page_are_taken_although_others_are_bad() -> None:  # TY-18, PG-07
-    server, url, _ = await serve_pages(("Link: \r\n", page({"uid": "A"}, None, "B", {"uid": "C"})))
-    async with partner() as (_, client, peer), server:
+    served = serving_pages(("Link: \r\n", page({"uid": "A"}, None, "B", {"uid": "C"})))
+    async with partner() as (_, client, peer), served as (url, _):
         assert await pages(client, replace(peer, endpoints={("tokens", "SENDER"): url})) == ["A", "C"]
 
 

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from httpcore._synchronization import current_async_library
 
 from ocpi_bridge.outbound import Guarded, OutboundPolicy, Refused, Unanswered, Unreachable, is_public
+from tests.listening import listening
 
 LOOPBACK = ["127.0.0.0/8"]
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -40,7 +41,6 @@ class Partner:
             pass
         finally:
             self.disconnected.set()
-            writer.close()
 
 
 @asynccontextmanager
@@ -48,11 +48,8 @@ async def partner(
     answer: Answer, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[Partner, int]]:
     one = Partner(answer)
-    server = await asyncio.start_server(one.serve, host, 0, ssl=tls)
-    try:
-        yield one, server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    async with listening(one.serve, host, tls=tls) as port:
+        yield one, port
 
 
 @asynccontextmanager
@@ -308,6 +305,26 @@ async def test_name_server_that_hangs_is_left_at_the_deadline() -> None:
     async with guard(resolve=never) as guarded:
         with pytest.raises(Unreachable):
             await guarded.request("GET", "https://partner.example/", {}, timeout_s=0.1)
+
+
+async def test_what_is_closed_makes_no_connection_any_more() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_host: str, _port: int) -> list[str]:
+        asked.set()
+        await go_on.wait()
+        return ["127.0.0.1"]
+
+    async with partner(OK) as (there, port), guard(["partner.example"], resolve=slowly) as guarded:
+        request = asyncio.create_task(guarded.request("GET", f"http://partner.example:{port}/", {}))
+        await asked.wait()
+        await guarded.aclose()
+        go_on.set()
+        with pytest.raises(Unreachable, match="closed meanwhile"):
+            await request
+        async with asyncio.timeout(30):
+            await there.disconnected.wait()
+    assert there.heads == []
 
 
 async def test_no_cookie_is_kept_and_no_proxy_of_the_environment_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from tests.listening import listening
+
 
 class Balancer:
     """`carried`: connections by port behind it."""
@@ -13,21 +15,18 @@ class Balancer:
     def __init__(self, ports: Sequence[int]) -> None:
         self.carried: Counter[int] = Counter()
         self._ports = list(ports)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+        behind = await self._next()
+        if behind is None:
+            return
         try:
-            behind = await self._next()
-            if behind is not None:
-                async with asyncio.TaskGroup() as both:
-                    both.create_task(_copy(reader, behind[1]))
-                    both.create_task(_copy(behind[0], writer))
-        finally:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_copy(reader, behind[1]))
+                both.create_task(_copy(behind[0], writer))
+        finally:  # a copy that is cancelled before it began closes nothing
+            behind[1].transport.abort()
             writer.transport.abort()
-            self._tasks.discard(task)
 
     async def _next(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for _ in self._ports:
@@ -37,11 +36,6 @@ class Balancer:
                 self.carried[port] += 1
                 return streams
         return None
-
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -57,10 +51,5 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @asynccontextmanager
 async def balancer(port: int, ports: Sequence[int]) -> AsyncIterator[Balancer]:
     balancer = Balancer(ports)
-    server = await asyncio.start_server(balancer.carry, "127.0.0.1", port)
-    try:
+    async with listening(balancer.carry, port=port):
         yield balancer
-    finally:
-        server.close()
-        await balancer.stop()
-        await server.wait_closed()

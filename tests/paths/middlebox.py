@@ -10,6 +10,8 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.listening import listening
+
 
 class Flow:
     """One connection through the box. `dead`: nothing is carried any more, and neither side is told."""
@@ -70,27 +72,18 @@ class Middlebox:
         self.cut_after: int | None = None
         self.cut_back_after: int | None = None
         self.flows: list[Flow] = []
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.to_port)
+        flow = Flow(self, writer, up_writer)
+        self.flows.append(flow)
         try:
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.to_port)
-            flow = Flow(self, writer, up_writer)
-            self.flows.append(flow)
             async with asyncio.TaskGroup() as both:
                 both.create_task(quietly(flow.carry(reader, up_writer, upward=True)))
                 both.create_task(quietly(flow.carry(up_reader, writer, upward=False)))
         finally:
             for each in flow.writers:
                 each.transport.abort()
-            self._tasks.discard(task)
-
-    async def stop(self) -> None:
-        self.break_all()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def break_all(self) -> None:
         """The box is switched off: whoever waits for the other side learns it now."""
@@ -106,11 +99,8 @@ async def quietly(carrying: object) -> None:
 @asynccontextmanager
 async def middlebox(port: int) -> AsyncIterator[Middlebox]:
     box = Middlebox(port)
-    server = await asyncio.start_server(box.carry, "127.0.0.1", 0)
-    box.port = server.sockets[0].getsockname()[1]
-    try:
-        yield box
-    finally:
-        server.close()
-        await box.stop()
-        await server.wait_closed()
+    async with listening(box.carry) as box.port:
+        try:
+            yield box
+        finally:
+            box.break_all()

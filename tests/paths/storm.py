@@ -64,15 +64,18 @@ class Returning:
     async def _connected(self, host: str, port: int) -> bool:
         try:
             self._reader, self._writer = await asyncio.open_connection(host, port, limit=1 << 14)
+        except OSError:
+            return False
+        try:
             self._writer.write(self._head.encode())
             head = await self._reader.readuntil(b"\r\n\r\n")
         except (OSError, asyncio.IncompleteReadError):
-            return False
+            head = b""
         if b" 101 " in head[:16]:
             return True
-        if b" 503 " not in head[:16]:
-            raise AssertionError(head)
         self._writer.close()
+        if head and b" 503 " not in head[:16]:
+            raise AssertionError(head)
         return False
 
     async def call(self, action: str, payload: object) -> dict[str, str]:

@@ -9,10 +9,11 @@ import pytest
 
 from csms.simulator import load
 from csms.simulator.lean_charger import Habits
-from csms.simulator.lean_line import Address
+from csms.simulator.lean_line import Address, open_line
 from csms.simulator.load import LoadPlan, LoadReport, run_load, spread
 from csms.simulator.tally import Latencies
 from tests.csms.simulator.test_fleet_and_cli import invoke
+from tests.listening import listening
 
 LIMIT_S = 30.0
 
@@ -45,6 +46,25 @@ async def test_a_fleet_boots_beats_and_charges_by_the_schema(csms: Any) -> None:
         step, first = played.step_wh, played.meter_start_wh
         assert registers == list(range(first + step, first + step * len(told) + 1, step))
         assert len(told[0]["meterValue"][0]["sampledValue"]) == 10
+
+
+async def test_a_line_that_nobody_waits_for_any_more_is_hung_up() -> None:
+    asked, hung_up = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        assert await reader.read() == b""
+        hung_up.set()
+
+    async with listening(silent) as port, asyncio.timeout(LIMIT_S):
+        address = Address.of(f"ws://127.0.0.1:{port}/ocpp")
+        options = {"source": None, "received": lambda _: None, "lost": lambda: None, "within_s": LIMIT_S}
+        opening = asyncio.create_task(open_line(address, "CP1", None, **options))  # type: ignore[arg-type]
+        await asked.wait()
+        opening.cancel()
+        await hung_up.wait()
+        assert (await asyncio.gather(opening, return_exceptions=True))[0].__class__ is asyncio.CancelledError
 
 
 async def test_what_was_written_without_a_line_is_delivered_later(csms: Any) -> None:

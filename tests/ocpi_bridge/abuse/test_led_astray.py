@@ -14,6 +14,7 @@ from crud.models import Delivery
 from ocpi_bridge.emsp_client import EmspClient, Peer, PullFailed
 from ocpi_bridge.emsp_wire import Delivery as Answer
 from ocpi_bridge.outbound import Guarded, OutboundPolicy
+from tests.listening import listening
 from tests.ocpi_bridge.abuse.rig import Rig, abused
 from tests.ocpi_bridge.our_door import odd_partner
 from tests.ocpi_bridge.roaming_world import until
@@ -42,14 +43,12 @@ class Inside:
 async def inside() -> AsyncIterator[Inside]:
     inside = Inside()
 
-    async def called(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def called(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         inside.callers += 1
-        writer.close()
 
-    server = await asyncio.start_server(called, "127.0.0.2", 0)
-    inside.url = f"http://127.0.0.2:{server.sockets[0].getsockname()[1]}"
-    yield inside
-    server.close()
+    async with listening(called, "127.0.0.2") as port:
+        inside.url = f"http://127.0.0.2:{port}"
+        yield inside
     assert inside.callers == 0
 
 
@@ -122,13 +121,9 @@ async def answering(head: bytes) -> AsyncIterator[str]:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(head)
             await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
+    async with listening(answer) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def page(*headers: str, status: str = "200 OK") -> bytes:

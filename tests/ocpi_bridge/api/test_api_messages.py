@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from csms import users
 from csms.models import Transaction
 from csms.users import Role
 from ocpi_bridge.api import messages, tail
+from ocpi_bridge.listener import QuietServer
 from tests.csms.core_story import told
 from tests.ocpi_bridge.api.rig import AUTHORIZE, AUTHORIZED, CARD, MASKED, NOW, Rig, frame, problem
 
@@ -108,7 +109,7 @@ async def test_the_messages_of_a_transaction_are_those_that_name_it(rig: Rig) ->
 @contextlib.asynccontextmanager
 async def served(rig: Rig) -> AsyncIterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = _Server(uvicorn.Config(rig.app, log_config=None, access_log=False, lifespan="off"))
+    server = QuietServer(uvicorn.Config(rig.app, log_config=None, access_log=False, lifespan="off"))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1/messages/stream"
@@ -117,12 +118,6 @@ async def served(rig: Rig) -> AsyncIterator[str]:
         server.should_exit = True
         async with asyncio.timeout(30):
             await task
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class Listener:
