@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine, column, inspect, select, table, text
 
+from csms import restored
 from csms.database import Database
 
 VERSION_TABLES = {"main": "alembic_version", "message_log": "alembic_version_messages"}
@@ -28,12 +29,14 @@ def migrate(url: str, *, message_log: Path | None = None, stop: threading.Event 
 
     Returns what was applied, as "0001 (main)"; empty when it was the newest already. Two processes may do this at once: one
     waits for the other, however long that takes, and says so; `stop` ends the wait (SchemaError). Two threads may not:
-    alembic keeps its context in a module. A migration that fails leaves its database as it was.
+    alembic keeps its context in a module. A migration that fails leaves its database as it was. A database that was restored
+    from a dump on another server is made to go on where it stood (csms.restored).
     """
     database = Database(url, message_log=message_log)
     applied: list[str] = []
     try:
         if _is_newest(database):
+            _follow(database)
             return applied
         with database.write() as connection:  # held until both are done: nobody else comes in between
             _take_turn(connection, stop or threading.Event())
@@ -43,9 +46,15 @@ def migrate(url: str, *, message_log: Path | None = None, stop: threading.Event 
                     _upgrade(beside, "message_log", applied)
             else:
                 _upgrade(connection, "message_log", applied)
+        _follow(database)
     finally:
         database.dispose()
     return applied
+
+
+def _follow(database: Database) -> None:
+    if restored.follow(database):
+        log.warning("journal_restored", why="this database was filled from a dump: readers go on where they stood")
 
 
 def scripts() -> Path:
