@@ -1,10 +1,10 @@
 """CDRs as their eMSP reads them: the charge records it pays, which never change."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, select
+from sqlalchemy import Connection, Row, bindparam, case, select
 
 from adapters import v211
 from adapters.cdrs import cdr_to_ocpi, without_prices
@@ -19,7 +19,18 @@ from csms.models import ChargeRecord, Tariff, Transaction
 _RECORD = ChargeRecord.__table__.c
 _TRANSACTION = Transaction.__table__.c
 _BEFORE = case((_RECORD.credit, 0), else_=1)  # a credit before what stands instead
+_IDS: Any = bindparam("ids", expanding=True)
 
+# Put together once, since a push asks them for every few objects.
+_WHOLE = select(ChargeRecord.__table__).where(_RECORD.id.in_(_IDS))
+_STARTED = select(
+    _TRANSACTION.id,
+    _TRANSACTION.auth_method,
+    _TRANSACTION.authorization_reference,
+    _TRANSACTION.tariff_row,
+    _TRANSACTION.created_at,
+).where(_TRANSACTION.id.in_(_IDS))
+_VERSIONS = select(Tariff.__table__).where(Tariff.id.in_(_IDS))
 
 CACHED = 20_000  # CDRs
 
@@ -36,7 +47,11 @@ class CdrsCrud:
 
     def current(self, connection: Connection, id: str) -> Rendered | None:
         """The CDR of this charge record; None when there is none."""
-        return next(iter(self._rendered(connection, [id])), None)
+        return self.these(connection, [id]).get(id)
+
+    def these(self, connection: Connection, ids: Sequence[str]) -> Mapping[str, Rendered]:
+        """As `current`, of many."""
+        return self._rendered(connection, ids)
 
     def _list(self, filters: dict[str, Any], version: str) -> Listed:
         query = select(_RECORD.id).where(*own(ChargeRecord))
@@ -50,33 +65,27 @@ class CdrsCrud:
                 updated=_RECORD.created_at,  # a record never changes after (CD-10)
                 order=(_RECORD.created_at, _BEFORE, _RECORD.id),
             )
-            return [*self._rendered(connection, [row.id for row in rows])], total, last
+            return [*self._rendered(connection, [row.id for row in rows]).values()], total, last
 
-    def _rendered(self, connection: Connection, ids: Sequence[str]) -> Sequence[Rendered]:
+    def _rendered(self, connection: Connection, ids: Sequence[str]) -> dict[str, Rendered]:
         """In the order of `ids`."""
         looks = dict.fromkeys(ids)
         found = self._kept.same(looks)
-        missing = select(ChargeRecord.__table__).where(_RECORD.id.in_([id for id in ids if id not in found]))
         if len(found) < len(looks):
-            fresh = _rendered(connection, connection.execute(missing).all())
+            missing = [id for id in ids if id not in found]
+            fresh = _rendered(connection, connection.execute(_WHOLE, {"ids": missing}).all())
             self._kept.keep(looks, fresh)
             found |= fresh
-        return [found[id] for id in ids if id in found]
+        return {id: found[id] for id in ids if id in found}
 
 
 def _rendered(connection: Connection, records: Sequence[Row[Any]]) -> dict[str, Rendered]:
     if not records:
         return {}
-    started = select(
-        _TRANSACTION.id,
-        _TRANSACTION.auth_method,
-        _TRANSACTION.authorization_reference,
-        _TRANSACTION.tariff_row,
-        _TRANSACTION.created_at,
-    ).where(_TRANSACTION.id.in_({record.transaction_id for record in records}))
-    transactions = {row.id: row for row in connection.execute(started)}
-    versions = select(Tariff.__table__).where(Tariff.id.in_({record.tariff_row for record in records}))
-    tariffs = {row.id: row for row in connection.execute(versions)}
+    started = connection.execute(_STARTED, {"ids": list({record.transaction_id for record in records})})
+    transactions = {row.id: row for row in started}
+    versions = connection.execute(_VERSIONS, {"ids": list({record.tariff_row for record in records})})
+    tariffs = {row.id: row for row in versions}
     itself = prices_itself(connection, {record.owner_id for record in records})
     found = {}
     for record in records:

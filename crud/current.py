@@ -1,19 +1,27 @@
 """The current state of any object that partners hear of, as its GET would show it: what push sends."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from adapters import shown, v211
+from adapters.rendered import Rendered
 from crud.cdrs import CdrsCrud
 from crud.charging_profiles import ActiveProfiles
 from crud.locations import LocationsCrud
 from crud.models import Partner
-from crud.payers import payers
+from crud.payers import payer
 from crud.sessions import SessionsCrud
 from crud.tariffs import TariffsCrud
 from csms.billing.choice import Payer
+
+One = Callable[[Connection, str, Payer | None, str], Rendered | None]
+Many = Callable[[Connection, Sequence[str], Payer | None, str], Mapping[str, Rendered]]
+
+_READER = select(Partner.version, Partner.country_code, Partner.party_id, Partner.name, Partner.roles).where(
+    Partner.id == bindparam("id")
+)
 
 
 class CurrentState:
@@ -32,28 +40,42 @@ class CurrentState:
         profiles: ActiveProfiles | None = None,
     ) -> None:
         active = profiles or ActiveProfiles()
-        self._read: dict[str, Callable[[Connection, str, Payer | None, str], Any]] = {
-            "locations": lambda connection, id, who, version: locations.current(connection, int(id), who, version),
-            "evses": lambda connection, id, who, version: locations.current_evse(connection, int(id), who, version),
-            "sessions": lambda connection, id, *_: sessions.current(connection, id),
-            "cdrs": lambda connection, id, *_: cdrs.current(connection, id),
-            "tariffs": lambda connection, id, who, version: tariffs.current(connection, int(id), who, version),
-            "chargingprofiles": lambda connection, id, *_: active.current(connection, id),
+        self._read: dict[str, Many] = {
+            "locations": _each(lambda connection, id, *who: locations.current(connection, int(id), *who)),
+            "evses": _each(lambda connection, id, *who: locations.current_evse(connection, int(id), *who)),
+            "sessions": lambda connection, ids, *_: sessions.these(connection, ids),
+            "cdrs": lambda connection, ids, *_: cdrs.these(connection, ids),
+            "tariffs": _each(lambda connection, id, *who: tariffs.current(connection, int(id), *who)),
+            "chargingprofiles": _each(lambda connection, id, *_: active.current(connection, id)),
         }
 
     def __call__(
         self, connection: Connection, module: str, object_id: str, partner_id: int | None = None, /
     ) -> Mapping[str, Any] | None:
-        if partner_id is None:
-            found = self._read[module](connection, object_id, None, "2.2.1")
-            return None if found is None else dict(found.dict())
-        query = select(Partner.version, Partner.country_code, Partner.party_id).where(Partner.id == partner_id)
-        version, country_code, party_id = connection.execute(query).one()
-        who = payers(connection, [partner_id])[partner_id]
-        found = self._read[module](connection, object_id, who, version or "2.2.1")
-        if found is None:
-            return None
-        body = shown(module, found, version).dict()
+        if partner_id is not None:
+            return self.together(connection, module, [object_id], partner_id).get(object_id)
+        found = self._read[module](connection, [object_id], None, "2.2.1").get(object_id)
+        return None if found is None else dict(found.dict())
+
+    def together(
+        self, connection: Connection, module: str, ids: Sequence[str], partner_id: int, /
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Those of these objects of one module that are shown to it, by their ids."""
+        reader = connection.execute(_READER, {"id": partner_id}).one()
+        version = reader.version
+        found = self._read[module](connection, ids, payer(reader.name, reader.roles), version or "2.2.1")
+        bodies = {id: shown(module, rendered, version).dict() for id, rendered in found.items()}
         if version != v211.VERSION or module == "evses":
-            return body
-        return body | {"country_code": country_code, "party_id": party_id}
+            return bodies
+        ours = {"country_code": reader.country_code, "party_id": reader.party_id}
+        return {id: body | ours for id, body in bodies.items()}
+
+
+def _each(current: One) -> Many:
+    """Of a module whose objects are read one by one."""
+
+    def read(connection: Connection, ids: Sequence[str], who: Payer | None, version: str) -> Mapping[str, Rendered]:
+        found = {id: current(connection, id, who, version) for id in ids}
+        return {id: rendered for id, rendered in found.items() if rendered is not None}
+
+    return read

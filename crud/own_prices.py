@@ -3,10 +3,12 @@
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from crud.models import Partner
 from csms import clock
+
+_SPANS = select(Partner.id, Partner.prices_itself).where(Partner.id.in_(bindparam("ids", expanding=True)))
 
 
 def let_price(connection: Connection, partner_id: int, itself: bool, now: datetime) -> None:
@@ -23,10 +25,9 @@ def let_price(connection: Connection, partner_id: int, itself: bool, now: dateti
 
 def prices_itself(connection: Connection, owners: Collection[int | None]) -> Callable[[int | None, datetime], bool]:
     """Whether one of these partners priced, at a moment, what began then."""
-    query = select(Partner.id, Partner.prices_itself).where(Partner.id.in_([each for each in owners if each]))
     known = {
         row.id: [(clock.read(since), clock.read(until)) for since, until in row.prices_itself or ()]
-        for row in connection.execute(query)
+        for row in connection.execute(_SPANS, {"ids": [each for each in owners if each]})
     }
 
     def at(owner: int | None, moment: datetime) -> bool:

@@ -2,10 +2,10 @@
 reservations that no transaction has followed."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, or_, select, union_all
 
 from adapters.cdrs import without_prices
 from adapters.rendered import Rendered
@@ -42,17 +42,19 @@ _LOOKS = (
     _TRANSACTION.authorization_reference,
 )
 
-# What a running or ended transaction costs as far as it is known.
-PriceOf = Callable[[Connection, Row[Any]], tuple[Sequence[Period], Price]]
+# What running or ended transactions cost as far as it is known, by their ids.
+PricesOf = Callable[[Connection, Sequence[Row[Any]]], Mapping[str, tuple[Sequence[Period], Price]]]
+
+_IDS: Any = bindparam("ids", expanding=True)
 
 
 class SessionsCrud:
     """A transaction whose start was refused is no session of anybody's, whatever the charger does. A Session that did not
     change since it was last shown is neither read nor priced again."""
 
-    def __init__(self, database: Database, price_of: PriceOf, *, cached: int = CACHED) -> None:
+    def __init__(self, database: Database, prices_of: PricesOf, *, cached: int = CACHED) -> None:
         self._database = database
-        self._price_of = price_of
+        self._prices_of = prices_of
         self._kept = Kept(cached)
 
     async def list(self, filters: dict[str, Any], **_: Any) -> Listed:
@@ -60,7 +62,11 @@ class SessionsCrud:
 
     def current(self, connection: Connection, id: str) -> Rendered | None:
         """The Session with this id, as it is now; None when no partner may see it as one."""
-        return next(iter(self._rendered(connection, [id])), None)
+        return self.these(connection, [id]).get(id)
+
+    def these(self, connection: Connection, ids: Sequence[str]) -> Mapping[str, Rendered]:
+        """As `current`, of many."""
+        return self._rendered(connection, ids)
 
     def _list(self, filters: dict[str, Any]) -> Listed:
         charging = select(_TRANSACTION.id, _TRANSACTION.created_at, _TRANSACTION.last_updated).where(
@@ -78,33 +84,31 @@ class SessionsCrud:
                 updated=all_of_them.c.last_updated,
                 order=(all_of_them.c.created_at, all_of_them.c.id),
             )
-            return [*self._rendered(connection, [row.id for row in rows])], total, last
+            return [*self._rendered(connection, [row.id for row in rows]).values()], total, last
 
-    def _rendered(self, connection: Connection, ids: Sequence[str]) -> Sequence[Rendered]:
+    def _rendered(self, connection: Connection, ids: Sequence[str]) -> dict[str, Rendered]:
         """In the order of `ids`."""
-        query = select(*_LOOKS).where(_TRANSACTION.id.in_(ids), *shown())
-        looks: dict[str, object] = {row[0]: tuple(row) for row in connection.execute(query)}
+        looks: dict[str, object] = {row[0]: tuple(row) for row in connection.execute(_LOOKED_AT, {"ids": ids})}
         found = self._kept.same(looks)
         found |= self._fresh(connection, {id: row for id, row in looks.items() if id not in found})
         if len(found) < len(ids):
-            reserved = select(Reservation.__table__).where(_RESERVATION.public_id.in_(ids), *not_charging())
-            found |= {row.public_id: _reserved(row) for row in connection.execute(reserved)}
-        return [found[id] for id in ids if id in found]
+            found |= {row.public_id: _reserved(row) for row in connection.execute(_RESERVED, {"ids": ids})}
+        return {id: found[id] for id in ids if id in found}
 
     def _fresh(self, connection: Connection, looks: dict[str, object]) -> dict[str, Rendered]:
         if not looks:
             return {}
-        charging = select(Transaction.__table__).where(_TRANSACTION.id.in_(looks))
-        rows = connection.execute(charging).all()
+        rows = connection.execute(_WHOLE, {"ids": list(looks)}).all()
         itself = prices_itself(connection, {row.owner_id for row in rows})
-        fresh = {row.id: self._charging(connection, row, itself(row.owner_id, row.created_at)) for row in rows}
+        prices = self._prices_of(connection, rows)
+        fresh = {row.id: _charging(row, *prices[row.id], itself(row.owner_id, row.created_at)) for row in rows}
         self._kept.keep(looks, fresh)
         return fresh
 
-    def _charging(self, connection: Connection, row: Row[Any], unpriced: bool) -> Rendered:
-        periods, price = self._price_of(connection, row)
-        session = session_to_ocpi(row, periods, price)
-        return Rendered(without_prices(session) if unpriced else session, beside={"snapshot": row.snapshot})
+
+def _charging(row: Row[Any], periods: Sequence[Period], price: Price, unpriced: bool) -> Rendered:
+    session = session_to_ocpi(row, periods, price)
+    return Rendered(without_prices(session) if unpriced else session, beside={"snapshot": row.snapshot})
 
 
 def _reserved(row: Row[Any]) -> Rendered:
@@ -128,3 +132,9 @@ def shown() -> list[ColumnElement[bool]]:
     """A partner's, and started with its leave; a reservation that nobody used stays the Session that it was (SE-11)."""
     accepted = _TRANSACTION.authorization == AuthorizationStatus.ACCEPTED.value
     return [_TRANSACTION.owner_id != OWN, accepted, _SOMEBODY_CAME]
+
+
+# Put together once, since a push asks them for every few objects.
+_LOOKED_AT = select(*_LOOKS).where(_TRANSACTION.id.in_(_IDS), *shown())
+_WHOLE = select(Transaction.__table__).where(_TRANSACTION.id.in_(_IDS))
+_RESERVED = select(Reservation.__table__).where(_RESERVATION.public_id.in_(_IDS), *not_charging())

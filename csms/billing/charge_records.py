@@ -9,20 +9,19 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy import Connection, Row, Table, bindparam, select
 
 from csms import clock, refunds
 from csms.billing.evidence import evidence_of, signed_values
 from csms.billing.pricing import NO_TARIFF, Line, Money, Price, Reservation
 from csms.billing.proposals import quirk_entry
-from csms.billing.sessions import Known, Priced, known_of, priced
-from csms.billing.standing import transaction_of
+from csms.billing.sessions import Known, Priced, in_parts, known_of, known_of_all, priced
 from csms.billing.tariffs import Period
 from csms.billing.verdict import CAUSE_VERDICT, FLAG_VERDICT, Verdict, verdict
 from csms.database import insert_into
-from csms.journal import FactType, Recorded, append, fact_about
+from csms.journal import Fact, FactType, Recorded, append, fact_about
 from csms.lifecycle import Cause, Flag
-from csms.models import ChargeRecord, Review
+from csms.models import ChargeRecord, Review, Transaction
 
 UNKNOWN_OWNER = "unknown_owner"
 IMPLAUSIBLE = "implausible"  # a length that must have been invented, or energy in no time
@@ -51,18 +50,36 @@ class Correction:
 def session_price(connection: Connection, transaction: Any) -> tuple[tuple[Period, ...], Price]:
     """What `transaction` (a row of its table) costs: so far, or at its end, and from its bill on what this says: samples are
     deleted and roundings change, and what it cost does not."""
-    told = _as_billed(connection, transaction) if transaction.ended_at is not None else None
-    cost = told or priced(transaction, known_of(connection, transaction)).price
-    return cost.periods, cost
+    return session_prices(connection, [transaction])[transaction.id]
 
 
-def _as_billed(connection: Connection, transaction: Any) -> Price | None:
-    """The price in its first bill; None where there is none yet, or a person's word made it."""
-    table = ChargeRecord.__table__.c
-    first = (table.transaction_id == transaction.id, table.credit.is_(False), table.corrects.is_(None))
-    record = connection.execute(select(ChargeRecord.__table__).where(*first)).one_or_none()
-    if record is None or record.evidence is None or "adjustment" in record.snapshot:
-        return None
+def session_prices(
+    connection: Connection, transactions: Sequence[Any]
+) -> Mapping[str, tuple[tuple[Period, ...], Price]]:
+    """As `session_price`, of several by their ids."""
+    found = _as_billed(connection, [one.id for one in transactions if one.ended_at is not None])
+    for part in in_parts([one for one in transactions if one.id not in found]):
+        known = known_of_all(connection, part)
+        found |= {one.id: priced(one, known[one.id]).price for one in part}
+    return {id: (cost.periods, cost) for id, cost in found.items()}
+
+
+_IDS: Any = bindparam("ids", expanding=True)
+_T = ChargeRecord.__table__.c
+_FIRST = select(ChargeRecord.__table__).where(_T.transaction_id.in_(_IDS), _T.credit.is_(False), _T.corrects.is_(None))
+
+
+def _as_billed(connection: Connection, ids: Sequence[str]) -> dict[str, Price]:
+    """The prices in the first bills of these transactions; none where there is no bill yet, or a person's word made it."""
+    records = connection.execute(_FIRST, {"ids": ids}) if ids else ()
+    return {
+        record.transaction_id: _price_of(record)
+        for record in records
+        if record.evidence is not None and "adjustment" not in record.snapshot
+    }
+
+
+def _price_of(record: Any) -> Price:
     costs = {f"{name}_cost": msgspec.convert(money, Money) for name, money in record.costs.items()}
     nothing: Money = (Decimal(), Decimal())
     kept = record.evidence.get("reservation")
@@ -92,32 +109,50 @@ def bill(connection: Connection, facts: Sequence[Recorded], *, now: datetime | N
     alone, and the watch over unbilled transactions says so.
     """
     at = now or datetime.now(UTC)
-    for fact in facts:
-        if fact.type == FactType.TRANSACTION_ENDED:
-            transaction = transaction_of(connection, fact.subject)
-            if not _is_settled(connection, transaction.id):
-                _settle(connection, transaction, at)
-                append(connection, refunds.open_evaluation(connection, transaction, at), now=at)
+    ended = list(dict.fromkeys(fact.subject for fact in facts if fact.type == FactType.TRANSACTION_ENDED))
+    for part in in_parts(_unsettled(connection, ended)):
+        append(connection, _settle(connection, part, at), now=at)
 
 
-def _settle(connection: Connection, transaction: Row[Any], now: datetime) -> None:
-    cause, flags = Cause(transaction.cause), {Flag(flag) for flag in transaction.flags}
-    measured = {
-        "energy_mwh": transaction.energy_mwh,
-        "duration_s": (transaction.ended_at - transaction.started_at).total_seconds(),
-    }
-    if verdict(cause, flags, **measured) is Verdict.WRITE_OFF:
-        _review(connection, transaction.id, [cause.value], "written_off", now)
-        return
-    known = known_of(connection, transaction)
-    found = priced(transaction, known)
-    reasons = [*_doubts(cause, flags, measured), *_obstacles(transaction, found.price)]
-    if reasons:
-        detail = quirk_entry(connection, transaction)
-        if _review(connection, transaction.id, reasons, "open", now, detail):
-            append(connection, [fact_about(FactType.REVIEW_OPENED, transaction, reasons=reasons)], now=now)
-    else:
-        _issue(connection, transaction, known, found, now)
+def _unsettled(connection: Connection, ids: Sequence[str]) -> Sequence[Row[Any]]:
+    """In the order of `ids`. Raises KeyError for one that there is not."""
+    if not ids:
+        return []
+    named = {"ids": ids}
+    settled = {*connection.execute(_BILLED, named).scalars(), *connection.execute(_REVIEWED, named).scalars()}
+    rows = {row.id: row for row in connection.execute(_ENDED, named)}
+    return [rows[id] for id in ids if id not in settled]
+
+
+_BILLED = select(_T.transaction_id).where(_T.transaction_id.in_(_IDS), _T.credit.is_(False))
+_REVIEWED = select(Review.transaction_id).where(Review.transaction_id.in_(_IDS))
+_ENDED = select(Transaction.__table__).where(Transaction.id.in_(_IDS))
+
+
+def _settle(connection: Connection, transactions: Sequence[Row[Any]], now: datetime) -> Sequence[Fact]:
+    """The facts that follow, in the order of the transactions."""
+    facts: dict[str, list[Fact]] = {one.id: [] for one in transactions}
+    to_price = []
+    for one in transactions:
+        if _verdict(one) is Verdict.WRITE_OFF:
+            _review(connection, one.id, [Cause(one.cause).value], "written_off", now)
+        else:
+            to_price.append(one)
+    known = known_of_all(connection, to_price) if to_price else {}
+    records = []
+    for one in to_price:
+        found = priced(one, known[one.id])
+        reasons = [*_doubts(one), *_obstacles(one, found.price)]
+        if not reasons:
+            records.append(_record(one, known[one.id], found, now))
+        elif _review(connection, one.id, reasons, "open", now, quirk_entry(connection, one)):
+            facts[one.id].append(fact_about(FactType.REVIEW_OPENED, one, reasons=reasons))
+    new = _new_records(connection, records)
+    for one in transactions:
+        if one.id in new:
+            facts[one.id].append(_issued(one, new[one.id]))
+        facts[one.id] += refunds.open_evaluation(connection, one, now)
+    return [fact for told in facts.values() for fact in told]
 
 
 def bill_reviewed(
@@ -150,7 +185,11 @@ def bill_reviewed(
     if obstacles := _obstacles(transaction, found.price):
         raise NotBillable(*obstacles)
     made_by = {"corrects": corrects, "decided_by": words.get("by"), "decision": words.get("reason")}
-    return _issue(connection, measured, known, found, now, decided, **made_by)
+    record = _record(measured, known, found, now) | made_by
+    record |= decided(record)
+    if _new_records(connection, [record]):
+        append(connection, [_issued(measured, record["id"])], now=now)
+    return str(record["id"])
 
 
 def adjustment(transaction: Row[Any], correction: Correction, tariff: Any = None) -> dict[str, dict[str, Any]]:
@@ -187,19 +226,22 @@ def known_for(known: Known, correction: Correction | None) -> Known:
     return known if correction is None or correction.energy_mwh is None else replace(known, frames=())
 
 
-def _is_settled(connection: Connection, transaction_id: str) -> bool:
-    billed = select(ChargeRecord.id).where(
-        ChargeRecord.transaction_id == transaction_id, ChargeRecord.credit.is_(False)
-    )
-    reviewed = select(Review.id).where(Review.transaction_id == transaction_id)
-    return any(connection.execute(query).first() is not None for query in (billed, reviewed))
+def _measured(transaction: Any) -> dict[str, Any]:
+    duration_s = (transaction.ended_at - transaction.started_at).total_seconds()
+    return {"energy_mwh": transaction.energy_mwh, "duration_s": duration_s}
 
 
-def _doubts(cause: Cause, flags: set[Flag], measured: dict[str, Any]) -> list[str]:
+def _verdict(transaction: Any) -> Verdict:
+    flags = {Flag(flag) for flag in transaction.flags}
+    return verdict(Cause(transaction.cause), flags, **_measured(transaction))
+
+
+def _doubts(transaction: Any) -> list[str]:
     """Why the verdict is to review; empty when it is not."""
+    cause, flags = Cause(transaction.cause), {Flag(flag) for flag in transaction.flags}
     doubts = [cause.value] if CAUSE_VERDICT[cause] is Verdict.REVIEW else []
     doubts += sorted(flag.value for flag in flags if FLAG_VERDICT[flag] is Verdict.REVIEW)
-    if verdict(Cause.LOCAL, flags & {Flag.CLOCK_SKEWED}, **measured) is Verdict.REVIEW:
+    if verdict(Cause.LOCAL, flags & {Flag.CLOCK_SKEWED}, **_measured(transaction)) is Verdict.REVIEW:
         doubts.append(IMPLAUSIBLE)
     return doubts
 
@@ -233,16 +275,8 @@ def content(transaction: Any, known: Known, found: Priced) -> dict[str, Any]:
     }
 
 
-def _issue(
-    connection: Connection,
-    transaction: Any,
-    known: Known,
-    found: Priced,
-    now: datetime,
-    decided: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda record: {},
-    **made_by: Any,
-) -> str:
-    record = {
+def _record(transaction: Any, known: Known, found: Priced, now: datetime) -> dict[str, Any]:
+    return {
         "id": str(uuid.uuid4()),
         "country_code": transaction.country_code,
         "party_id": transaction.party_id,
@@ -253,13 +287,22 @@ def _issue(
         **content(transaction, known, found),
         "snapshot": transaction.snapshot,
         "created_at": now,
-        **made_by,
     }
-    record |= decided(record)
-    if _is_new(connection, ChargeRecord, record):
-        issued = fact_about(FactType.CHARGE_RECORD_ISSUED, transaction, record["id"], transaction_id=transaction.id)
-        append(connection, [issued], now=now)
-    return str(record["id"])
+
+
+def _new_records(connection: Connection, records: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Their ids by their transactions, of those that were written: of a transaction that has one already there is no other,
+    whoever wrote it (the unique index decides)."""
+    if not records:
+        return {}
+    table = cast(Table, ChargeRecord.__table__)
+    statement = insert_into(connection, table).on_conflict_do_nothing().returning(table.c.id)
+    written = set(connection.execute(statement, records).scalars())
+    return {record["transaction_id"]: record["id"] for record in records if record["id"] in written}
+
+
+def _issued(transaction: Any, record_id: str) -> Fact:
+    return fact_about(FactType.CHARGE_RECORD_ISSUED, transaction, record_id, transaction_id=transaction.id)
 
 
 def _review(
@@ -279,11 +322,6 @@ def _review(
         "opened_at": now,
         "closed_at": now if state == "written_off" else None,
     }
-    return _is_new(connection, Review, review)
-
-
-def _is_new(connection: Connection, model: type[ChargeRecord] | type[Review], row: dict[str, Any]) -> bool:
-    """Written, unless the database holds one for that transaction already: its unique index decides, whoever writes."""
-    table = cast(Table, model.__table__)
-    statement = insert_into(connection, table).values(**row).on_conflict_do_nothing().returning(table.c.id)
+    table = cast(Table, Review.__table__)
+    statement = insert_into(connection, table).values(**review).on_conflict_do_nothing().returning(table.c.id)
     return connection.execute(statement).first() is not None

@@ -1,12 +1,13 @@
 """One price for a session, while it runs and when it is billed: everything that was told of it is read, then priced purely."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from csms import clock
 from csms.billing import parking, statuses
@@ -33,6 +34,8 @@ from csms.sample_span import span_of
 from csms.samples import SAMPLES
 
 DEFAULT_CURRENCY = "EUR"
+SAMPLES_AT_ONCE = 2_000  # of several sessions; one that has more is read alone
+SESSIONS_AT_ONCE = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +60,42 @@ class Priced:
 def known_of(connection: Connection, transaction: Any, *, rounding: Rounding | None = None) -> Known:
     """Of a row of the transactions' table. The tariff is the one it began with. Samples that came after the end are
     evidence and change no price (E04). `rounding` None: as its currency is rounded today."""
-    tariff = _tariff(connection, transaction)
-    return Known(
-        frames=_frames(connection, transaction),
-        statuses=statuses.changes(connection, transaction),
-        tariff=tariff,
-        rounding=rounding or rounding_of(connection, tariff.currency if tariff else DEFAULT_CURRENCY),
-    )
+    return known_of_all(connection, [transaction], rounding=rounding)[transaction.id]
+
+
+def known_of_all(
+    connection: Connection, transactions: Sequence[Any], *, rounding: Rounding | None = None
+) -> Mapping[str, Known]:
+    """As `known_of`, of several by their ids, with a few statements for all; `in_parts` keeps them from being too many."""
+    frames = _frames(connection, transactions)
+    told = statuses.changes(connection, transactions)
+    tariffs = _tariffs(connection, {one.tariff_row for one in transactions if one.tariff_row is not None})
+    currencies = {tariff.currency for tariff in tariffs.values()} | {DEFAULT_CURRENCY}
+    roundings = {currency: rounding or rounding_of(connection, currency) for currency in currencies}
+    found = {}
+    for one in transactions:
+        tariff = None if one.tariff_row is None else tariffs[one.tariff_row]
+        found[one.id] = Known(
+            frames=frames.get(one.id, ()),
+            statuses=told[one.id],
+            tariff=tariff,
+            rounding=roundings[tariff.currency if tariff else DEFAULT_CURRENCY],
+        )
+    return found
+
+
+def in_parts(transactions: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """In order, so few at a time that what is known of them can be held."""
+    part: list[Any] = []
+    held = 0
+    for one in transactions:
+        if part and (held + one.sample_count > SAMPLES_AT_ONCE or len(part) >= SESSIONS_AT_ONCE):
+            yield part
+            part, held = [], 0
+        part.append(one)
+        held += one.sample_count
+    if part:
+        yield part
 
 
 def priced(transaction: Any, known: Known) -> Priced:
@@ -133,27 +165,45 @@ def time_zone_of(transaction: Any) -> str:
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
-def _frames(connection: Connection, transaction: Any) -> Sequence[Frame]:
-    row = MeterSampleRow
-    received = span_of(transaction).holds()
-    query = (
-        select(row.received_at, row.occurred_at, row.samples, row.event_id)
-        .where(row.transaction_id == transaction.id, row.late.is_(False), received)
-        .order_by(row.received_at, row.event_id)
+_S = MeterSampleRow
+_SAMPLES = (
+    select(_S.transaction_id, _S.received_at, _S.occurred_at, _S.samples, _S.event_id)
+    .where(
+        _S.transaction_id.in_(bindparam("ids", expanding=True)),
+        _S.late.is_(False),
+        _S.received_at.between(bindparam("since"), bindparam("until")),
     )
-    return [
-        Frame(received_at=received_at, occurred_at=occurred_at, samples=SAMPLES.decode(samples), event_id=event_id)
-        for received_at, occurred_at, samples, event_id in connection.execute(query)
-    ]
+    .order_by(_S.transaction_id, _S.received_at, _S.event_id)
+)
+_VERSIONS = select(TariffVersion.__table__).where(TariffVersion.id.in_(bindparam("ids", expanding=True)))
 
 
-def _tariff(connection: Connection, transaction: Any) -> Tariff | None:
-    if transaction.tariff_row is None:
-        return None
-    table = TariffVersion.__table__
-    version = connection.execute(select(table).where(table.c.id == transaction.tariff_row)).one()
-    document = {**version.details, "currency": version.currency, "type": version.type, "elements": version.elements}
-    return _read(version.tariff_id, version.version, msgspec.json.encode(document))
+def _frames(connection: Connection, transactions: Sequence[Any]) -> Mapping[str, Sequence[Frame]]:
+    """By transaction, each within its own span."""
+    spans = {one.id: span_of(one) for one in transactions}
+    whole = {"since": min(one.since for one in spans.values()), "until": max(one.until for one in spans.values())}
+    found: defaultdict[str, list[Frame]] = defaultdict(list)
+    rows: Iterable[Any] = connection.execute(_SAMPLES, {"ids": [*spans], **whole})
+    for id, received_at, occurred_at, samples, event_id in rows:
+        if spans[id].since <= received_at <= spans[id].until:
+            found[id].append(
+                Frame(
+                    received_at=received_at,
+                    occurred_at=occurred_at,
+                    samples=SAMPLES.decode(samples),
+                    event_id=event_id,
+                )
+            )
+    return found
+
+
+def _tariffs(connection: Connection, versions: Set[int]) -> Mapping[int, Tariff]:
+    """Raises KeyError for a version that there is not."""
+    found = {}
+    for row in connection.execute(_VERSIONS, {"ids": sorted(versions)}) if versions else ():
+        document = {**row.details, "currency": row.currency, "type": row.type, "elements": row.elements}
+        found[row.id] = _read(row.tariff_id, row.version, msgspec.json.encode(document))
+    return found
 
 
 @lru_cache(maxsize=512)

@@ -6,7 +6,7 @@ from crud.locations import LocationsCrud
 from crud.sessions import SessionsCrud
 from crud.tariffs import TariffsCrud
 from csms import meanings
-from csms.billing.charge_records import session_price
+from csms.billing.charge_records import session_prices
 from ocpi_bridge.roles.ground import Ground
 
 
@@ -16,7 +16,7 @@ class Shown:
         told = meanings.meanings(settings.evse_status)
         self.locations = LocationsCrud(database, meanings=told, operator_name=settings.operator_name)
         self.tariffs = TariffsCrud(database)
-        self.sessions = SessionsCrud(database, session_price)
+        self.sessions = SessionsCrud(database, session_prices)
         self.cdrs = CdrsCrud(database)
         self.current_state = CurrentState(
             locations=self.locations, sessions=self.sessions, cdrs=self.cdrs, tariffs=self.tariffs

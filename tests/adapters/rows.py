@@ -1,5 +1,6 @@
 """Rows of one small network, as the database would give them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -209,6 +210,11 @@ def cost(excl_vat: str = "3.5865", incl_vat: str = "3.9952", *, unsupported: tup
         parking_seconds=0,
         unsupported=unsupported,
     )
+
+
+def each(price_of: Callable[[Any], Any]) -> Callable[[Any, Any], dict[str, Any]]:
+    """What sessions cost, where `price_of` says it of each row alone."""
+    return lambda _connection, found: {row.id: price_of(row) for row in found}
 
 
 def charge_record(transaction_id: str = "5f0f8a2e-7c1b-4a55-9d0e-2b6f1f3c9a10", **changes: Any) -> ChargeRecord:

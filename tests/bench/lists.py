@@ -19,7 +19,7 @@ from crud.cdrs import CdrsCrud
 from crud.locations import LocationsCrud
 from crud.partners import Partners, Terms
 from crud.sessions import SessionsCrud
-from csms.billing.charge_records import session_price
+from csms.billing.charge_records import session_prices
 from csms.database import Database
 from csms.models import Base, Location, MeterSampleRow, Transaction
 from csms.schema import migrate
@@ -83,7 +83,7 @@ def _surface(database: Database, token: str) -> Callable[[str], Awaitable[Any]]:
         crud=Crud(
             {
                 "locations": LocationsCrud(database),
-                "sessions": SessionsCrud(database, session_price),
+                "sessions": SessionsCrud(database, session_prices),
                 "cdrs": CdrsCrud(database),
             }
         ),

@@ -22,7 +22,7 @@ from csms.database import Database
 from csms.journal import Wake
 from csms.remote import RemoteControl
 from ocpi_bridge.ocpi_app import create_ocpi_app
-from tests.adapters.rows import NOON, charge_record, cost, periods, tariff, transaction
+from tests.adapters.rows import NOON, charge_record, cost, each, periods, tariff, transaction
 from tests.crud.network import add, partners, site
 
 SESSION = "5f0f8a2e-7c1b-4a55-9d0e-2b6f1f3c9a10"
@@ -44,7 +44,7 @@ def crud_over(database: Database) -> dict[str, Any]:
     remote = RemoteControl(database, send=send, wake=Wake(), clock=lambda: NOON)
     return {
         "locations": LocationsCrud(database),
-        "sessions": SessionsCrud(database, lambda connection, row: (periods(4_000_000, 1), cost())),
+        "sessions": SessionsCrud(database, each(lambda row: (periods(4_000_000, 1), cost()))),
         "cdrs": CdrsCrud(database),
         "tariffs": TariffsCrud(database),
         "tokens": TokensCrud(database, clock=lambda: NOON),

@@ -11,7 +11,7 @@ from crud.cdrs import CdrsCrud
 from crud.locations import LocationsCrud
 from crud.sessions import SessionsCrud
 from csms.models import Transaction
-from tests.adapters.rows import NOON, charge_record, cost, periods, tariff, transaction
+from tests.adapters.rows import NOON, charge_record, cost, each, periods, tariff, transaction
 from tests.crud.network import ALL, TNM, add, asked_by, partners, site
 
 SINCE = ALL | {"date_from": NOON}
@@ -55,7 +55,7 @@ def filled(database) -> None:
 async def test_a_session_is_priced_once_until_it_changes(database):  # PU-13
     filled(database)
     priced = []
-    crud = SessionsCrud(database, lambda _, row: (priced.append(row.id), (periods(row.energy_mwh), cost()))[1])
+    crud = SessionsCrud(database, each(lambda row: (priced.append(row.id), (periods(row.energy_mwh), cost()))[1]))
     with asked_by(TNM):
         first, *_ = await crud.list(SINCE)
         assert len(priced) == MANY
@@ -71,7 +71,7 @@ async def test_a_session_is_priced_once_until_it_changes(database):  # PU-13
 
 LISTS = {
     "locations": lambda database: LocationsCrud(database),
-    "sessions": lambda database: SessionsCrud(database, lambda *_: (periods(1), cost())),
+    "sessions": lambda database: SessionsCrud(database, each(lambda _: (periods(1), cost()))),
     "cdrs": lambda database: CdrsCrud(database),
 }
 

@@ -77,7 +77,7 @@ def test_where_no_evse_is_assigned_it_has_none() -> None:  # SE-15
 def sessions(database: Any) -> SessionsCrud:
     add(database, *partners())
     site(database)
-    return SessionsCrud(database, lambda _, row: (rows.periods(row.energy_mwh), rows.cost()))
+    return SessionsCrud(database, rows.each(lambda row: (rows.periods(row.energy_mwh), rows.cost())))
 
 
 async def listed(sessions: SessionsCrud, caller: Any = TNM, **filters: Any) -> Any:

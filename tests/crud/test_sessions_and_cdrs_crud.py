@@ -4,17 +4,17 @@ from decimal import Decimal
 from crud.cdrs import CdrsCrud
 from crud.sessions import SessionsCrud
 from crud.tariffs import TariffsCrud
-from csms.billing.charge_records import bill, session_price
+from csms.billing.charge_records import bill, session_prices
 from csms.journal import Recorded
 from tests.adapters.field_tables import problems
-from tests.adapters.rows import NOON, charge_record, cost, periods, station, tariff, transaction
+from tests.adapters.rows import NOON, charge_record, cost, each, periods, station, tariff, transaction
 from tests.crud.network import ALL, OTHER, TNM, add, asked_by
 
 SINCE = ALL | {"date_from": NOON}
 
 
 def sessions(database):
-    return SessionsCrud(database, lambda connection, row: (periods(4_000_000, 1), cost()))
+    return SessionsCrud(database, each(lambda row: (periods(4_000_000, 1), cost())))
 
 
 def ids(page):
@@ -124,7 +124,7 @@ async def test_the_session_costs_what_its_cdr_costs(database):  # TC-28, CD-18
         bill(connection, [fact], now=NOON + timedelta(hours=1))
 
     with asked_by(TNM):
-        ((session,), _, _) = await SessionsCrud(database, session_price).list(SINCE)
+        ((session,), _, _) = await SessionsCrud(database, session_prices).list(SINCE)
         ((cdr,), _, _) = await CdrsCrud(database).list(ALL)
 
     session, cdr = session.dict(), cdr.dict()

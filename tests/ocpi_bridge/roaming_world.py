@@ -73,7 +73,7 @@ class World:
         )
         self.render = CurrentState(
             locations=LocationsCrud(database),
-            sessions=SessionsCrud(database, self._price),
+            sessions=SessionsCrud(database, rows.each(self._price)),
             cdrs=CdrsCrud(database),
             tariffs=TariffsCrud(database),
         )
@@ -169,7 +169,7 @@ class World:
         while self._push.catch_up():
             pass
 
-    def _price(self, _connection: Any, transaction: Any) -> Any:
+    def _price(self, transaction: Any) -> Any:
         """A period for each kWh, the last one still growing."""
         whole = [1_000_000] * (transaction.energy_mwh // 1_000_000)
         return rows.periods(*whole, transaction.energy_mwh % 1_000_000), rows.cost()

@@ -197,7 +197,7 @@ async def test_entries_of_before_are_read_by_when_they_were_written(database: Da
             status = JournalEntry.type == "evse_status"
             connection.execute(update(JournalEntry).where(status).values(data={"status": "suspended_ev"}))
             transaction = connection.execute(select(Transaction.__table__)).one()
-            (only,) = statuses.changes(connection, transaction)
+            (only,) = statuses.changes(connection, [transaction])[transaction.id]
         assert (only.status, only.at, only.claimed_at) == ("suspended_ev", at(8), None)
 
 

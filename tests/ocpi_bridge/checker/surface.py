@@ -129,7 +129,7 @@ async def our_surface(world: World, spoiler: Spoiler) -> AsyncIterator[str]:
         crud=Crud(
             {
                 "locations": LocationsCrud(world.database),
-                "sessions": SessionsCrud(world.database, _price),
+                "sessions": SessionsCrud(world.database, rows.each(_price)),
                 "cdrs": CdrsCrud(world.database),
                 "tariffs": TariffsCrud(world.database),
                 "tokens": TokensCrud(world.database, clock=world.clock),
@@ -165,7 +165,7 @@ def charge(world: World, partner: int) -> None:
         world.bill(partner, record, session, created_at=ended)
 
 
-def _price(_connection: Any, transaction: Any) -> Any:
+def _price(transaction: Any) -> Any:
     return rows.periods(transaction.energy_mwh), rows.cost()
 
 
