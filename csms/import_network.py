@@ -1,6 +1,6 @@
 """What an operator's network file says becomes so; what it does not change stays as it is, as old as it was."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -66,9 +66,12 @@ def import_network(
         changes += _tariff(connection, tariff, party_of(tariff, default_party), known, now)
     changes += [Change(kind=kind, id=id, what=what, detail=detail) for kind, id, what, detail in sites.apply()]
     append(connection, touch_sites(connection, _shown_otherwise(connection, known), now), now=now)
-    for token in document.get("tokens", ()):
-        party = party_of(token, default_party)
-        changes += _token(connection, token, party, names.get(party) or operator_name, now)
+    cards = [
+        _card(token, party, names.get(party) or operator_name, now)
+        for token in document.get("tokens", ())
+        for party in [party_of(token, default_party)]
+    ]
+    changes += _tokens(connection, cards, now)
     return tuple(changes)
 
 
@@ -143,10 +146,26 @@ def _decimal(value: str | int) -> str:
 # ---- the operator's own cards ---------------------------------------------------------------------------------------
 
 
-def _token(connection: Connection, given: Mapping[str, Any], party: Party, issuer: str, now: datetime) -> Changes:
+def _tokens(connection: Connection, cards: Sequence[TokenRecord], now: datetime) -> list[Change]:
+    known = {tokens.key_of(row): row for row in tokens.all_of(connection, OWN)} if cards else {}
+    compared = set(TokenRecord.__dataclass_fields__) - {"last_updated", "details"}
+    changes, new = [], []
+    for card in cards:
+        masked, old = tokens.masked(card.uid), known.get(tokens.key_of(card))
+        if old is None:
+            new.append(card)
+            changes.append(Change(kind="token", id=masked, what="new"))
+        elif changed := sorted(name for name in compared if getattr(old, name) != getattr(card, name)):
+            tokens.put(connection, card, now)
+            changes.append(Change(kind="token", id=masked, what="changed", detail=", ".join(changed)))
+    tokens.put_new(connection, new, now)
+    return changes
+
+
+def _card(given: Mapping[str, Any], party: Party, issuer: str, now: datetime) -> TokenRecord:
     expires = given.get("expires")
     words = {name: given.get(name, default) for name, default in TOKEN_DEFAULTS.items()}
-    record = TokenRecord(
+    return TokenRecord(
         owner_id=OWN,
         country_code=party[0],
         party_id=party[1],
@@ -158,14 +177,3 @@ def _token(connection: Connection, given: Mapping[str, Any], party: Party, issue
         last_updated=now,
         **words,
     )
-    old = tokens.known_as(connection, record)
-    if old is not None:
-        names = set(TokenRecord.__dataclass_fields__) - {"last_updated", "details"}
-        changed = sorted(name for name in names if getattr(old, name) != getattr(record, name))
-        if not changed:
-            return ()
-    tokens.put(connection, record, now)
-    masked = tokens.masked(record.uid)
-    if old is None:
-        return (Change(kind="token", id=masked, what="new"),)
-    return (Change(kind="token", id=masked, what="changed", detail=", ".join(changed)),)
