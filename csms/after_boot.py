@@ -3,15 +3,16 @@
 import asyncio
 import heapq
 import random
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import count
 from typing import TypeAlias
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import Connection, bindparam, select
 
-from csms import configuration
+from csms import configuration, lock_order
 from csms.bus import ConnectionOpened, Send
 from csms.commands import (
     Answer,
@@ -26,12 +27,14 @@ from csms.configuration import BootPlan
 from csms.database import Database
 from csms.events import RegistrationStatus
 from csms.models import Station
+from csms.together import Together
 
 log = structlog.get_logger(__name__)
 
 BOOT_WITHIN_S = 30.0  # T1: some stations send no Boot when they reconnect
 SETTLE_S = (3.0, 10.0)  # after the Boot, each at its own moment: ten thousand may have come at once
 AT_ONCE = 20
+REST_S = 0.4  # after so many: fifty stations in a second, which leaves room for those that are still coming (X07)
 ANSWER_WITHIN_S = 10.0
 READ_WITHIN_S = 30.0  # a station may have a hundred settings, and a slow line
 
@@ -45,6 +48,17 @@ class Step(StrEnum):
     CONFIGURE = "configure"
 
 
+class Told:
+    """What a station answered after its Boot."""
+
+    __slots__ = ("answers", "plan", "station_id")
+
+    def __init__(self, station_id: str, plan: BootPlan, answers: Sequence[tuple[GetConfiguration, Answer]]) -> None:
+        self.station_id = station_id
+        self.plan = plan
+        self.answers = answers
+
+
 class AfterBoot:
     """Holds at most one step for each station. Nothing waits for it, and a restart may forget it all."""
 
@@ -56,6 +70,7 @@ class AfterBoot:
         boot_within_s: float = BOOT_WITHIN_S,
         settle_s: tuple[float, float] = SETTLE_S,
         at_once: int = AT_ONCE,
+        rest_s: float = REST_S,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         left_alone: LeftAlone = lambda *_: (),
     ) -> None:
@@ -65,7 +80,11 @@ class AfterBoot:
         self._settle_s = settle_s
         self._clock = clock
         self._left_alone = left_alone
+        self._at_once = at_once
+        self._rest_s = rest_s
         self._room = asyncio.Semaphore(at_once)
+        self._plans = Together(self._plans_of)
+        self._changes = Together(self._to_change)
         self._next: dict[str, tuple[float, Step]] = {}
         self._queue: list[tuple[float, str]] = []
         self._changed = asyncio.Event()
@@ -90,12 +109,15 @@ class AfterBoot:
         self._changed.set()
 
     async def run(self) -> None:
-        """Takes the steps when they are due, `at_once` of them at a time, until cancelled."""
+        """Takes the steps when they are due, `at_once` of them at a time, until cancelled. Those that are taken together
+        share what is read and written."""
         async with asyncio.TaskGroup() as tasks:
-            while True:
+            for taken in count(1):
                 station_id, step = await self._next_due()
                 await self._room.acquire()
                 tasks.create_task(self._take(station_id, step))
+                if taken % self._at_once == 0:
+                    await asyncio.sleep(self._rest_s)
 
     async def _next_due(self) -> tuple[str, Step]:
         loop = asyncio.get_running_loop()
@@ -115,7 +137,7 @@ class AfterBoot:
 
     async def _take(self, station_id: str, step: Step) -> None:
         try:
-            plan = await asyncio.to_thread(self._plan_of, station_id)
+            plan = await self._plans.ask(station_id)
             if plan is not None:
                 await self._steps[step](station_id, plan)
         except Exception:
@@ -133,7 +155,7 @@ class AfterBoot:
         answers = await self._ask(plan.questions)
         if all(not asked.keys and _understood([(asked, answer)]) and not _tells(answer) for asked, answer in answers):
             answers += await self._ask(await asyncio.to_thread(self._named, station_id))
-        changes = await asyncio.to_thread(self._to_change, station_id, plan, answers)
+        changes = await self._to_send(Told(station_id, plan, answers))
         taken = []
         for change in changes:
             answer = await self._send(change, timeout_s=ANSWER_WITHIN_S)
@@ -154,11 +176,17 @@ class AfterBoot:
                 break
         return answers
 
+    async def _to_send(self, told: Told) -> Sequence[ChangeConfiguration]:
+        try:
+            return await self._changes.ask(told)
+        except Exception:  # what one station told must not harm the others
+            return (await asyncio.to_thread(self._to_change, [told]))[told]
+
     # ---- in a thread ------------------------------------------------------------------------------------------------
 
-    def _plan_of(self, station_id: str) -> BootPlan | None:
+    def _plans_of(self, station_ids: Sequence[str]) -> Mapping[str, BootPlan | None]:
         with self._database.read() as connection:
-            return configuration.boot_plan(connection, station_id, self._clock())
+            return configuration.boot_plans(connection, station_ids, self._clock())
 
     def _named(self, station_id: str) -> Sequence[GetConfiguration]:
         with self._database.read() as connection:
@@ -168,15 +196,20 @@ class AfterBoot:
         with self._database.read() as connection:
             return configuration.questions(connection, station_id, keys)
 
-    def _to_change(
-        self, station_id: str, plan: BootPlan, answers: Sequence[tuple[GetConfiguration, Answer]]
-    ) -> Sequence[ChangeConfiguration]:
-        with self._database.write() as connection:
-            query = select(Station.vendor, Station.model, Station.firmware_version).where(
-                Station.station_id == station_id
-            )
-            left_alone = self._left_alone(*connection.execute(query).one())
-            return configuration.to_change(connection, station_id, plan, answers, self._clock(), left_alone)
+    def _to_change(self, told: Sequence[Told]) -> Mapping[Told, Sequence[ChangeConfiguration]]:
+        def work(connection: Connection) -> Mapping[Told, Sequence[ChangeConfiguration]]:
+            stations = {one.station_id for one in told}
+            lock_order.stations(connection, stations)
+            lock_order.sites_of(connection, stations)  # what it can do is told of its site
+            return {one: self._change(connection, one) for one in sorted(told, key=lambda one: one.station_id)}
+
+        return self._database.transact(work)
+
+    def _change(self, connection: Connection, told: Told) -> Sequence[ChangeConfiguration]:
+        said = connection.execute(_KIND, {"station": told.station_id}).one()
+        return configuration.to_change(
+            connection, told.station_id, told.plan, told.answers, self._clock(), self._left_alone(*said)
+        )
 
     def _landed(self, change: ChangeConfiguration, answer: Answer) -> bool:
         with self._database.write() as connection:
@@ -187,6 +220,11 @@ class AfterBoot:
             for question, answer in answers:
                 if isinstance(answer, ConfigurationAnswer) and _understood([(question, answer)]):
                     configuration.told(connection, question.station_id, answer, self._clock())
+
+
+_KIND = select(Station.vendor, Station.model, Station.firmware_version).where(
+    Station.station_id == bindparam("station")
+)
 
 
 def _tells(answer: Answer) -> bool:

@@ -1,13 +1,15 @@
 """A station's settings: what they are by its own word, what they should be, and how far the two are apart."""
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from functools import cache
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import BindParameter, Connection, Row, Table, bindparam, case, delete, func, select, update
+from sqlalchemy.dialects.postgresql import Insert
 
 from csms import features
 from csms.alerts import Alarm, raise_alarms
@@ -20,7 +22,7 @@ from csms.commands import (
     GetConfiguration,
     Outcome,
 )
-from csms.database import insert_into
+from csms.database import insert_for, insert_into
 from csms.events import MeterSample
 from csms.journal import Fact
 from csms.models import ActualSetting, DesiredSetting, MeterSampleRow, Station
@@ -247,10 +249,7 @@ def told(
         no_more = (ActualSetting.station_id == station_id, ActualSetting.key.in_(gone))
         connection.execute(delete(ActualSetting).where(*no_more))
     if rows:
-        statement = insert_into(connection, ActualSetting)
-        said = {name: statement.excluded[name] for name in ("value", "readonly", "read_at")}
-        kept = statement.on_conflict_do_update(index_elements=["station_id", "key"], set_=said)
-        connection.execute(kept, [rows[key] for key in sorted(rows)])
+        connection.execute(_keep(connection.dialect.name), [rows[key] for key in sorted(rows)])
     feature = features.SETTING.casefold()
     before = known[feature].value if feature in known else None
     features.changed(connection, station_id, before, rows[feature]["value"] if feature in rows else None, now)
@@ -258,6 +257,13 @@ def told(
         key: ConfigurationSetting(key=key, value=row["value"], readonly=row["readonly"]) for key, row in rows.items()
     }
     _judge(connection, station_id, has, {name.casefold() for name in answer.unknown}, now)
+
+
+@cache
+def _keep(dialect: str) -> Insert:
+    statement = insert_for(dialect, ActualSetting)
+    said = {name: statement.excluded[name] for name in ("value", "readonly", "read_at")}
+    return statement.on_conflict_do_update(index_elements=["station_id", "key"], set_=said)
 
 
 def landed(connection: Connection, command: ChangeConfiguration, answer: Answer, now: datetime) -> bool:
@@ -339,28 +345,31 @@ class BootPlan(msgspec.Struct, frozen=True, kw_only=True):
     questions: tuple[GetConfiguration, ...]
 
 
-def boot_plan(connection: Connection, station_id: str, now: datetime) -> BootPlan | None:
-    """All settings when they were never read, or not for a day; else those that we count on or wish something of. None when
-    the station is not ours to ask."""
-    interval_s = connection.execute(
-        select(Station.heartbeat_interval_s).where(
-            Station.station_id == station_id, Station.admission == Admission.KNOWN.value
+def boot_plans(connection: Connection, station_ids: Collection[str], now: datetime) -> Mapping[str, BootPlan | None]:
+    """Of each station all settings when they were never read, or not for a day; else those that we count on or wish
+    something of. None for a station that is not ours to ask."""
+    stations = {"stations": sorted(station_ids)}
+    read = {row.station_id: row for row in connection.execute(_READ, stations)}
+    wished: dict[str, list[Any]] = {}
+    for wish in connection.execute(_WISHED_OF, stations):
+        wished.setdefault(wish.station_id, []).append(wish)
+    plans: dict[str, BootPlan | None] = dict.fromkeys(station_ids)
+    for station_id, interval_s in connection.execute(_OURS, stations):
+        told_of = read.get(station_id)
+        # Read back one by one, some keys are always fresh: it is the stalest that tells when all were read.
+        fresh = told_of is not None and told_of.oldest >= now - READ_EVERY
+        keys = _counted_on(wished.get(station_id, ())) if fresh else ()
+        plans[station_id] = BootPlan(
+            heartbeat_interval_s=interval_s,
+            first=told_of is None,
+            questions=tuple(_questions(station_id, keys, told_of.most if told_of is not None else None)),
         )
-    ).scalar()
-    if interval_s is None:
-        return None
-    ever = select(ActualSetting.key).where(ActualSetting.station_id == station_id).limit(1)
-    keys = () if _full_read_due(connection, station_id, now) else _counted_on(connection, station_id)
-    return BootPlan(
-        heartbeat_interval_s=interval_s,
-        first=connection.execute(ever).first() is None,
-        questions=tuple(questions(connection, station_id, keys)),
-    )
+    return plans
 
 
 def named(connection: Connection, station_id: str) -> Sequence[GetConfiguration]:
     """The same by name, for a station that told nothing when asked for all."""
-    return questions(connection, station_id, _counted_on(connection, station_id))
+    return questions(connection, station_id, _counted_on(_desired(connection, station_id).values()))
 
 
 def to_change(
@@ -379,16 +388,19 @@ def to_change(
         if isinstance(answer, ConfigurationAnswer) and answer.outcome is Outcome.ACCEPTED:
             told(connection, station_id, answer, now, whole=not asked.keys)
             has |= {setting.key.casefold(): setting for setting in answer.settings}
-    wishes = _desired(connection, station_id)
+    wishes, added = _desired(connection, station_id), False
     for key, value in _counted_values(plan, has).items():
         setting, wished = has.get(key.casefold()), wishes.get(key.casefold())
         if key in left_alone or setting is None or setting.readonly or (wished is None and same(value, setting.value)):
             continue
         if wished is None or (wished.wished_by == AFTER_BOOT and wished.value != value):
             _want(connection, station_id, setting.key, value, AFTER_BOOT, now)
+            added = True
+    if added:
+        wishes = _desired(connection, station_id)
     return [
         ChangeConfiguration(station_id=station_id, key=wished.key, value=wished.value)
-        for key, wished in sorted(_desired(connection, station_id).items())
+        for key, wished in sorted(wishes.items())
         if wished.state == "open"
         and wished.tries < TRIES_AT_MOST
         and not (key in has and (has[key].readonly or same(wished.value, has[key].value)))
@@ -403,18 +415,9 @@ def _counted_values(plan: BootPlan, has: Mapping[str, ConfigurationSetting]) -> 
     return values
 
 
-def _counted_on(connection: Connection, station_id: str) -> tuple[str, ...]:
-    wishes = _desired(connection, station_id)
-    alive = [row.key for row in wishes.values() if row.state not in ("unsupported", "refused")]
+def _counted_on(wishes: Iterable[Any]) -> tuple[str, ...]:
+    alive = [row.key for row in wishes if row.state not in ("unsupported", "refused")]
     return tuple({key.casefold(): key for key in (HEARTBEAT, PING, *sorted(alive))}.values())
-
-
-def _full_read_due(connection: Connection, station_id: str, now: datetime) -> bool:
-    """Read back one by one, some keys are always fresh: it is the stalest that tells when all were read."""
-    oldest = connection.execute(
-        select(func.min(ActualSetting.read_at)).where(ActualSetting.station_id == station_id)
-    ).scalar()
-    return oldest is None or oldest < now - READ_EVERY
 
 
 def questions(connection: Connection, station_id: str, keys: Sequence[str]) -> Sequence[GetConfiguration]:
@@ -422,7 +425,13 @@ def questions(connection: Connection, station_id: str, keys: Sequence[str]) -> S
     if not keys:
         return [GetConfiguration(station_id=station_id)]
     row = _actual(connection, station_id).get(MAX_KEYS.casefold())
-    at_once = (number_in(row.value) if row is not None else None) or len(keys)
+    return _questions(station_id, keys, row.value if row is not None else None)
+
+
+def _questions(station_id: str, keys: Sequence[str], most: str | None) -> Sequence[GetConfiguration]:
+    if not keys:
+        return [GetConfiguration(station_id=station_id)]
+    at_once = number_in(most) or len(keys)
     return [
         GetConfiguration(station_id=station_id, keys=tuple(keys[start : start + at_once]))
         for start in range(0, len(keys), at_once)
@@ -509,14 +518,33 @@ def _known(connection: Connection, station_id: str) -> None:
         raise UnknownStation(station_id)
 
 
+_A = cast(Table, ActualSetting.__table__)
+_D = cast(Table, DesiredSetting.__table__)
+_S = cast(Table, Station.__table__)
+_MANY: BindParameter[Any] = bindparam("stations", expanding=True)
+_ACTUAL = select(_A).where(_A.c.station_id == bindparam("station"))
+_WISHED = select(_D).where(_D.c.station_id == bindparam("station"))
+_WISHED_OF = select(_D.c.station_id, _D.c.key, _D.c.state).where(_D.c.station_id.in_(_MANY))
+_OURS = select(_S.c.station_id, _S.c.heartbeat_interval_s).where(
+    _S.c.station_id.in_(_MANY), _S.c.admission == Admission.KNOWN.value
+)
+_READ = (
+    select(
+        _A.c.station_id,
+        func.min(_A.c.read_at).label("oldest"),
+        func.max(case((func.lower(_A.c.key) == MAX_KEYS.lower(), _A.c.value))).label("most"),
+    )
+    .where(_A.c.station_id.in_(_MANY))
+    .group_by(_A.c.station_id)
+)
+
+
 def _actual(connection: Connection, station_id: str) -> dict[str, Row[Any]]:
-    query = select(ActualSetting.__table__).where(ActualSetting.station_id == station_id)
-    return {row.key.casefold(): row for row in connection.execute(query)}
+    return {row.key.casefold(): row for row in connection.execute(_ACTUAL, {"station": station_id})}
 
 
 def _desired(connection: Connection, station_id: str) -> dict[str, Row[Any]]:
-    query = select(DesiredSetting.__table__).where(DesiredSetting.station_id == station_id)
-    return {row.key.casefold(): row for row in connection.execute(query)}
+    return {row.key.casefold(): row for row in connection.execute(_WISHED, {"station": station_id})}
 
 
 def _want(connection: Connection, station_id: str, key: str, value: str, wished_by: str, now: datetime) -> None:

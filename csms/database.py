@@ -282,8 +282,13 @@ def _out(engine: Engine) -> int:
 
 def insert_into(connection: Connection, table: Any) -> postgresql.Insert:
     """An INSERT that can say what to do ON CONFLICT, in the words of this connection's database."""
+    return insert_for(connection.dialect.name, table)
+
+
+def insert_for(dialect: str, table: Any) -> postgresql.Insert:
+    """The same for a dialect's name, where the statement is kept."""
     # Both dialects' INSERTs have the methods that are used here.
-    return cast(postgresql.Insert, (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table))
+    return cast(postgresql.Insert, (postgresql if dialect == "postgresql" else sqlite).insert(table))
 
 
 _VICTIM = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failure

@@ -256,7 +256,7 @@ async def test_many_reconnects_are_followed_up_a_few_at_a_time(database: Databas
     names = [f"CP{n}" for n in range(300)]
     provision(database, *names)
     charger = Charger(HeartbeatInterval="300")
-    async with following(database, charger, at_once=4) as follow:
+    async with following(database, charger, at_once=4, rest_s=0.0) as follow:
         for name in names:
             follow.booted(name, ACCEPTED)
         await sent(charger, 300)
@@ -270,3 +270,44 @@ async def test_an_answer_to_a_boot_does_not_wait_for_what_follows(database: Data
         story.csms.stations.opened(opened("CP1"))
         assert (await story.boot()).status is ACCEPTED
         assert story.sent == []
+
+
+async def test_what_one_station_tells_harms_none_of_those_that_are_written_with_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:  # X07
+    names = [f"CP{number}" for number in range(12)]
+    provision(database, *names)
+    to_change = configuration.to_change
+
+    def failing(connection: Any, station_id: str, *rest: Any) -> Any:
+        if station_id == "CP5":
+            raise ValueError("what CP5 tells cannot be kept")
+        return to_change(connection, station_id, *rest)
+
+    monkeypatch.setattr(configuration, "to_change", failing)
+    charger = Charger(HeartbeatInterval="1")
+    async with following(database, charger, settle_s=(0.0, 0.0)) as follow:
+        for name in names:
+            follow.booted(name, ACCEPTED)
+        async with asyncio.timeout(30):
+            while len(kept(database)) < 11:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+    assert sorted(kept(database)) == sorted(set(names) - {"CP5"})
+
+
+def kept(database: Database) -> Sequence[str]:
+    with database.read() as connection:
+        return connection.execute(select(DesiredSetting.station_id)).scalars().all()
+
+
+async def test_after_so_many_stations_there_is_a_rest(database: Database) -> None:  # X07
+    names = [f"CP{number}" for number in range(9)]
+    provision(database, *names)
+    charger = Charger(HeartbeatInterval="300")
+    async with following(database, charger, settle_s=(0.0, 0.0), at_once=4, rest_s=3600.0) as follow:
+        for name in names:
+            follow.booted(name, ACCEPTED)
+        await sent(charger, 4)
+        await asyncio.sleep(0.2)
+        assert {command.station_id for command in charger.sent} <= set(names)
+        assert len({command.station_id for command in charger.sent}) == 4

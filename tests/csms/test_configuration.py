@@ -277,7 +277,7 @@ async def test_a_vendor_that_says_yes_and_does_no_is_asked_twice(database: Datab
         await charger.answers()
         assert wished(story) == ("open", 1, "not kept")
         with database.write() as connection:
-            plan = configuration.boot_plan(connection, "CP1", story.now)
+            plan = configuration.boot_plans(connection, ["CP1"], story.now)["CP1"]
             assert plan is not None
             [again] = configuration.to_change(connection, "CP1", plan, [], story.now)
             assert configuration.landed(connection, again, Answer(outcome=Outcome.ACCEPTED), story.now)
@@ -391,7 +391,7 @@ async def test_a_station_that_is_not_ours_is_not_configured(database: Database) 
         story.site("CP1")
         with database.write() as connection:
             connection.execute(update(Station).values(admission="pending"))
-            assert configuration.boot_plan(connection, "CP1", NOON) is None
+            assert configuration.boot_plans(connection, ["CP1"], NOON) == {"CP1": None}
             assert connection.execute(select(Station.admission)).scalar() == "pending"
 
 
