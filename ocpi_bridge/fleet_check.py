@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from csms.database import Database
 from csms.models import MeterSampleRow, Transaction
@@ -50,13 +53,30 @@ NONE = Samples(0, 0, None, None)
 
 
 def losses(database_url: str, played: Sequence[Played], *, since: datetime) -> list[str]:
-    """A line for each that is missing, differs, or is there twice. `since`: no charge of this run claims to be older."""
+    """A line for each that is missing, differs, or is there twice. `since`: no charge of this run claims to be older.
+    ValueError for what is no database's address."""
+    _exists(database_url)
     database = Database(database_url)
     try:
         with database.read() as connection:
+            connection.execute(
+                select(Transaction.id).limit(1)
+            ).all()  # also when nothing was played: is it one of ours?
             return list(_losses(connection, played, since - timedelta(seconds=1)))
     finally:
         database.dispose()
+
+
+def _exists(database_url: str) -> None:
+    """SQLite would make the file."""
+    try:
+        url = make_url(database_url)
+    except ArgumentError:
+        raise ValueError(f"{database_url} is no database's address, such as sqlite:///roambridge.db") from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ValueError(f"{url.get_backend_name()} is neither sqlite nor postgresql")
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        raise ValueError(f"there is no file {url.database}")
 
 
 def _losses(connection: Connection, played: Sequence[Played], since: datetime) -> Iterator[str]:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from csms.simulator.profile import Profile
 from csms.simulator.scenarios import Plan, Scenario, ScenarioResult
@@ -29,6 +30,20 @@ class FleetReport:
     @property
     def calls_per_s(self) -> float:
         return sum(self.calls.values()) / self.duration_s if self.duration_s else 0.0
+
+    def told(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "stations": self.stations,
+            "completed": self.completed,
+            "failures": dict(self.failures),
+            "calls": {fate.value: count for fate, count in self.calls.items()},
+            "calls_per_s": round(self.calls_per_s, 1),
+            "p50_ms": round(self.p50_ms, 2),
+            "p99_ms": round(self.p99_ms, 2),
+            "duration_s": round(self.duration_s, 2),
+            "energy_mwh": self.energy_mwh,
+        }
 
 
 async def run_fleet(

@@ -31,8 +31,9 @@ Cards = Annotated[str, typer.Option(help="Cards are this and the same number.")]
 
 
 class Check(Protocol):
-    """Compares what chargers were told with what a database holds: a line for each loss. Who offers the command brings
-    one along as the context's object."""
+    """Compares what chargers were told with what a database holds: a line for each loss. Of a charge of nobody it only looks
+    whether the database can be read; ValueError for what is no address of one. Who offers the command brings one along as
+    the context's object."""
 
     def __call__(self, database_url: str, played: Sequence[Played], *, since: datetime) -> list[str]: ...
 
@@ -123,7 +124,16 @@ def fleet(
             )
             for number in numbers
         ]
-        _play(console, scenario, profiles, plan, concurrency, [token_prefix + number for number in numbers])
+        cards = [token_prefix + number for number in numbers]
+        report_of_story = _play(console, scenario, profiles, plan, concurrency, cards, bar=not as_json)
+        if as_json:
+            print(json.dumps(report_of_story.told(), indent=2))
+        else:
+            console.print(_of_story(report_of_story))
+        for station_id, reason in report_of_story.failures[:10]:
+            console.print(f"[red]{escape(station_id)}[/] {escape(reason)}", soft_wrap=True)
+        if report_of_story.failures:
+            raise typer.Exit(1)
         return
     if check_database is not None and ctx.obj is None:
         raise typer.BadParameter("nobody here can read a database", param_hint="--check-database")
@@ -131,9 +141,14 @@ def fleet(
         address = Address.of(url)
     except ValueError as wrong:
         raise typer.BadParameter(str(wrong), param_hint="--url") from wrong
+    since = datetime.now(UTC)
+    if check_database is not None:
+        _can_be_read(ctx.obj, check_database)
     memory = server_memory.of_process(server_pid) if server_pid is not None else None
     if metrics is not None:
         memory = server_memory.of_metrics(metrics)
+        if not memory():
+            raise typer.BadParameter(f"{metrics} tells no memory", param_hint="--metrics")
     needed = load.addresses(stations, address.host)
     life = LoadPlan(
         stations=stations,
@@ -158,7 +173,6 @@ def fleet(
         storm_spread_s=storm_spread,
         sources=needed if sources is None else load.addresses(sources * load.CHARGERS_AN_ADDRESS, address.host),
     )
-    since = datetime.now(UTC)
     report = _live(console, life, memory, bar=not as_json)
     if check_database is not None:
         report.losses += ctx.obj(check_database, report.tally.played, since=since)
@@ -192,6 +206,14 @@ def network(
     print(json.dumps(document))
 
 
+def _can_be_read(check: Check, database_url: str) -> None:
+    """Before anything is played: what cannot be checked need not be."""
+    try:
+        check(database_url, [], since=datetime.now(UTC))
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong), param_hint="--check-database") from wrong
+
+
 def raise_file_limit() -> None:
     """One socket a charger: take as many as the system lets us have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -199,25 +221,27 @@ def raise_file_limit() -> None:
 
 
 def _play(
-    console: Console, scenario: str, profiles: Sequence[Profile], plan: Plan, concurrency: int, cards: Sequence[str]
-) -> None:
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task(f"{scenario} on {len(profiles)} chargers", total=len(profiles))
-        report = asyncio.run(
+    console: Console,
+    scenario: str,
+    profiles: Sequence[Profile],
+    plan: Plan,
+    concurrency: int,
+    cards: Sequence[str],
+    *,
+    bar: bool,
+) -> FleetReport:
+    with Progress(console=console, transient=True, disable=not bar) as progress:
+        task = progress.add_task(f"{scenario} on {len(profiles)} chargers", total=len(profiles))
+        return asyncio.run(
             run_fleet(
                 profiles,
                 SCENARIOS[scenario],
                 concurrency=concurrency,
                 plan=plan,
                 id_tokens=cards,
-                on_done=lambda: progress.advance(bar),
+                on_done=lambda: progress.advance(task),
             )
         )
-    console.print(_of_story(report))
-    for station_id, reason in report.failures[:10]:
-        console.print(f"[red]{escape(station_id)}[/] {escape(reason)}", soft_wrap=True)
-    if report.failures:
-        raise typer.Exit(1)
 
 
 def _live(console: Console, plan: LoadPlan, memory: server_memory.ServerMemory | None, *, bar: bool) -> LoadReport:
@@ -227,6 +251,7 @@ def _live(console: Console, plan: LoadPlan, memory: server_memory.ServerMemory |
 
         def show(now: load.Progress) -> None:
             told = f"{now.up}/{plan.stations} up, {now.answered} calls answered"
+            told += f", turned away: {escape(now.turned_away)}" if now.turned_away else ""
             progress.update(task, description=now.phase, completed=now.of_phase, told=told)
 
         return uvloop.run(load.run_load(plan, server_memory=memory, on_progress=show))

@@ -16,11 +16,14 @@ LOOKS_EVERY_S = 0.25
 DRAINS_WITHIN_S = 60.0  # after the end: what waits is delivered, or lost
 DRAINED_PER_S = 50  # of more chargers, so many have their last word in a second
 CHARGERS_AN_ADDRESS = 5_000
+FIRST_COMES_WITHIN_S = 30.0  # of when all were to be here, or nobody is waited for
+NEXT_COMES_WITHIN_S = 120.0  # of the last one: a crowd is told to come back in a minute
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadPlan:
-    """`duration_s` begins when all are connected and booted; they come within `ramp_s`, and have `up_within_s` for it.
+    """`duration_s` begins when all are connected and booted; they come within `ramp_s`, and have `up_within_s` for it,
+    as long as one or another still comes; where nobody came there is no life either.
     `charging` is the share of them that charges, `offline` the share of those that charge a while without a line (the
     second quarter of the duration). `storm_at_s`: `storm_share` of all lines are cut then, and come back within
     `storm_spread_s`; those who charge are the last of them. `drain_s` None: time enough for so many. `sources`: addresses to
@@ -33,6 +36,7 @@ class LoadPlan:
     duration_s: float = 60.0
     ramp_s: float = 10.0
     up_within_s: float = 300.0
+    first_within_s: float = FIRST_COMES_WITHIN_S
     charging: float = 0.3
     offline: float = 0.0
     storm_at_s: float | None = None
@@ -50,9 +54,12 @@ class LoadPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
+    """`turned_away`: most often why, and how often; empty when nobody was."""
+
     phase: str
     up: int
     answered: int
+    turned_away: str
     of_phase: float  # how much of it is over, 0 to 1
 
 
@@ -142,17 +149,20 @@ class _Run:
                 charger = self._charger(number)
                 self._chargers.append(charger)
                 lives.create_task(charger.live(began + plan.ramp_s * number / plan.stations))
-            await self._until("coming", began + plan.ramp_s + plan.up_within_s, self._all_up)
+            stalled = _Stalled(self._tally, began + plan.ramp_s, plan.first_within_s)
+            await self._until("coming", began + plan.ramp_s + plan.up_within_s, lambda: self._all_up() or stalled())
             up_at = loop.time()
+            lasts_s = plan.duration_s if self._tally.up else 0.0
             full_mb = own_mb()
             await self._weigh_server("connected")
-            self._course.charge_from = up_at
-            self._course.ends_at = up_at + plan.duration_s
+            self._course.charge_from = up_at if self._tally.up else float("inf")
+            self._course.ends_at = up_at + lasts_s
             drain_s = plan.drain_s if plan.drain_s is not None else max(DRAINS_WITHIN_S, plan.stations / DRAINED_PER_S)
             self._course.gives_up_at = self._course.ends_at + drain_s
             for charger in self._chargers:
                 charger.wake()
-            await self._events(up_at)
+            if self._tally.up:
+                await self._events(up_at)
             await self._until("living", self._course.ends_at)
             await self._weigh_server("end")
             lasted_s = loop.time() - up_at
@@ -226,11 +236,29 @@ class _Run:
             await asyncio.sleep(min(LOOKS_EVERY_S, at - now))
 
     def _progress(self, phase: str, of_phase: float) -> Progress:
-        return Progress(phase=phase, up=self._tally.up, answered=self._tally.answered.total(), of_phase=of_phase)
+        tally = self._tally
+        why = "".join(f"{reason} ({count})" for reason, count in tally.turned_away.most_common(1))
+        return Progress(phase=phase, up=tally.up, answered=tally.answered.total(), turned_away=why, of_phase=of_phase)
 
     async def _weigh_server(self, when: str) -> None:
         if self._server_memory is not None:
             self._server_mb[when] = await asyncio.to_thread(self._server_memory)
+
+
+class _Stalled:
+    """Whether nobody has come up for so long that nobody else will; asked again and again."""
+
+    def __init__(self, tally: Tally, all_called_at: float, first_within_s: float) -> None:
+        self._tally = tally
+        self._first_within_s = first_within_s
+        self._up = 0
+        self._since = all_called_at
+
+    def __call__(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._tally.up != self._up:
+            self._up, self._since = self._tally.up, max(now, self._since)
+        return now > self._since + (NEXT_COMES_WITHIN_S if self._up else self._first_within_s)
 
 
 def losses(plan: LoadPlan, tally: Tally) -> list[str]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,6 +80,27 @@ async def test_a_fleet_without_cards_that_count_is_told_so(cli: Cli, service: Se
         )
     assert result.exit_code == 1
     assert "lost: 2 cards refused" in result.output
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "why"),
+    [
+        ("nonsense", 2, "no database's address"),
+        ("mysql://somebody@127.0.0.1/x", 2, "neither sqlite nor postgresql"),
+        ("sqlite:///FOLDER/nowhere.db", 2, "there is no file"),
+        ("sqlite:///FOLDER/empty.db", 1, "no tables yet"),
+        ("postgresql://nobody@127.0.0.1:1/x", 1, "cannot be used"),
+    ],
+)
+def test_a_database_that_cannot_be_checked_is_told_before_anything_is_played(
+    cli: Cli, tmp_path: Path, address: str, code: int, why: str
+) -> None:
+    (tmp_path / "empty.db").touch()
+    wanted = address.replace("FOLDER", str(tmp_path))
+    result = cli("simulate", "fleet", "--url", "ws://127.0.0.1:1/ocpp", "--duration", "1", "--check-database", wanted)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert why in " ".join(result.stderr.replace("│", " ").split())
+    assert [path.name for path in tmp_path.glob("nowhere*")] == []
 
 
 async def test_whatever_is_missing_differs_or_is_there_twice_is_found(

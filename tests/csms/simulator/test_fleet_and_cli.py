@@ -1,6 +1,7 @@
 """Many chargers at once, and both of them from the command line."""
 
 import asyncio
+import json
 import re
 from typing import Any
 
@@ -121,3 +122,16 @@ async def test_fleet_reports_and_exits_1_when_a_charger_failed(csms: Any) -> Non
     refused = await invoke("fleet", "--url", csms.url, "--stations", "2")
     assert refused.exit_code == 1
     assert "SIM00001: Boot was answered Pending" in refused.output
+
+
+async def test_a_scenario_of_a_fleet_is_told_as_json_too(csms: Any) -> None:
+    story = ("fleet", "--url", csms.url, "--stations", "2", "--samples", "1", "--json")
+    good = await invoke(*story)
+    assert good.exit_code == 0, good.output
+    told = json.loads(good.stdout)
+    assert (told["stations"], told["completed"], told["failures"]) == (2, 2, {})
+    assert told["calls"]["answered"] == len(csms.calls)
+    csms.boot_status = "Pending"
+    bad = await invoke(*story)
+    assert bad.exit_code == 1
+    assert sorted(json.loads(bad.stdout)["failures"]) == ["SIM00001", "SIM00002"]

@@ -109,6 +109,17 @@ async def test_who_never_came_up_is_told_with_the_reason(csms: Any) -> None:
     assert report.losses[0].startswith("4 chargers never came up: no answer, ")
 
 
+async def test_a_fleet_of_which_nobody_comes_up_gives_up_soon_and_plays_nothing(csms: Any) -> None:
+    seen: list[load.Progress] = []
+    nowhere = replace(plan(csms).habits, address=Address.of("ws://127.0.0.1:1/ocpp"))
+    life = plan(csms, habits=nowhere, up_within_s=300.0, first_within_s=0.5, duration_s=300.0, storm_at_s=1.0)
+    async with asyncio.timeout(LIMIT_S):
+        report = await run_load(life, on_progress=seen.append)
+    assert [line.partition("(")[0] for line in report.losses] == ["4 chargers never came up: Connect call failed "]
+    assert report.tally.played == []
+    assert seen[-2].turned_away.startswith("Connect call failed (")
+
+
 async def test_refused_cards_are_a_loss(csms: Any) -> None:
     csms.card_status = "Invalid"
     assert "2 cards refused" in (await run(plan(csms))).losses
@@ -143,7 +154,13 @@ async def test_the_command_tells_json_and_exits_1_on_a_loss(csms: Any) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--url", "http://127.0.0.1:1/ocpp"), ("--check-database", "sqlite://"), ("--charging", "2"), ("--values", "11")],
+    [
+        ("--url", "http://127.0.0.1:1/ocpp"),
+        ("--check-database", "sqlite://"),
+        ("--charging", "2"),
+        ("--values", "11"),
+        ("--metrics", "http://127.0.0.1:1/metrics"),
+    ],
 )
 async def test_wrong_usage_of_a_fleet_exits_2(arguments: tuple[str, ...]) -> None:
     assert (await invoke("fleet", "--duration", "1", *arguments)).exit_code == 2
