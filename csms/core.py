@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
@@ -16,7 +16,7 @@ from csms.alerts import Alarm
 from csms.authorization import TokenFinder, TokenOwner
 from csms.availability import AVAILABILITY
 from csms.batch import Batch
-from csms.bus import ConnectionOpened, Send
+from csms.bus import ConnectionOpened, Send, Told
 from csms.certificates import CertificateRequests
 from csms.consultation import Consultation
 from csms.database import Database, away
@@ -59,6 +59,10 @@ R = TypeVar("R")
 BATCH_AT_MOST = 500
 BOOTS_AT_MOST = 50  # of a batch: they cost most, and after a reconnect storm nobody else waits behind them (X07)
 ROUNDS_AT_MOST = 4  # an event that loses a row to another worker is decided again; losing it this often is a fault
+
+TOLD_MORE = frozenset(
+    {StationBooted, IdTokenPresented, TransactionStarted}
+)  # for these there is more to do than to store
 
 Handler = Callable[[Any], Any]
 Answered = tuple[Any, BaseException | None]
@@ -132,20 +136,30 @@ class Csms:
             self.stations.on_opened = self.after_boot.opened
         self.remote = RemoteControl(database, send=send, wake=wake, clock=clock, vault=vault, owner=token_owner)
 
-    async def report(self, event: Event[R], /) -> R:
-        """Returns the reply after the commit; raises when the event is not stored."""
-        if isinstance(event, HeartbeatReceived):  # the sign of life itself is Presence.seen
-            return cast(R, HeartbeatReply(current_time=self._clock()))
+    def report(self, event: Event[R], /) -> Awaitable[R]:
+        """bus.Report. Done with the reply after the commit; raises when the event is not stored."""
+        kind = type(event)
+        if kind is HeartbeatReceived:  # the sign of life itself is Presence.seen
+            return Told(cast(R, HeartbeatReply(current_time=self._clock())))
+        if kind in TOLD_MORE:
+            return self._report_with(event)
+        return self._pend(event, None)
+
+    async def _report_with(self, event: Event[R]) -> R:
+        """With what is asked before the batch, or follows from its reply."""
         consulted = None
         if isinstance(event, IdTokenPresented | TransactionStarted):
             consulted = await self._consultation.consult(event)
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._pending.append(Pending(cast(AnyEvent, event), consulted, future))
-        self._work.set()
-        reply = await future
+        reply = await self._pend(event, consulted)
         if self.after_boot is not None and isinstance(reply, BootReply):
             self.after_boot.booted(event.station_id, reply.status)
         return reply
+
+    def _pend(self, event: Event[R], consulted: Consulted | None) -> asyncio.Future[R]:
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._pending.append(Pending(cast(AnyEvent, event), consulted, future))
+        self._work.set()
+        return future
 
     async def run(self) -> None:
         """Commits batches, one after the other, until cancelled; what is being committed then is still answered, what waits

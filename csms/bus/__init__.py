@@ -1,9 +1,9 @@
 """The seam between gateway and core: all that crosses it, so that a broker has an obvious place."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -14,8 +14,22 @@ R = TypeVar("R")
 A = TypeVar("A", bound=Answer)
 
 
+class Told(Generic[R]):
+    """A reply that is known at once: nobody who awaits it waits, and who cannot await takes `reply`."""
+
+    __slots__ = ("reply",)
+
+    def __init__(self, reply: R) -> None:
+        self.reply = reply
+
+    def __await__(self) -> Generator[Any, None, R]:
+        yield from ()
+        return self.reply
+
+
 class Report(Protocol):
-    """The only way in from chargers. Returns after the commit that holds the event; raises only when it is not stored."""
+    """The only way in from chargers. What it returns is done after the commit that holds the event, and raises only when it
+    is not stored. A Told or a Future costs least; whatever else can be awaited will do."""
 
     def __call__(self, event: Event[R], /) -> Awaitable[R]: ...
 

@@ -1,13 +1,13 @@
 """While no worker answers, a station hears from its gateway what needs none: its Heartbeat, and its Boot when it is known."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import structlog
 
-from csms.bus import Admission, Credentials, Report
+from csms.bus import Admission, Credentials, Report, Told
 from csms.events import BootReply, Event, HeartbeatReceived, HeartbeatReply, RegistrationStatus, StationBooted
 
 log = structlog.get_logger(__name__)
@@ -45,12 +45,12 @@ class Alone:
         self._look_every_s = look_every_s
         self._judged_later: dict[str, asyncio.Future[Any]] = {}  # of each station its last Boot only
 
-    async def report(self, event: Event[R], /) -> R:
+    def report(self, event: Event[R], /) -> Awaitable[R]:
         if isinstance(event, HeartbeatReceived):  # the sign of life itself is Presence.seen
-            return cast(R, HeartbeatReply(current_time=self._clock()))
+            return Told(cast(R, HeartbeatReply(current_time=self._clock())))
         if isinstance(event, StationBooted):
-            return cast(R, await self._boot(event))
-        return await self._report(event)
+            return cast(Awaitable[R], self._boot(event))
+        return self._report(event)
 
     async def stop(self) -> None:
         waiting = list(self._judged_later.values())

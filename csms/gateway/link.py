@@ -8,15 +8,24 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar, cast
+from typing import TypeVar, cast
 
 import structlog
 
-from csms.bus import ConnectionClosed, ConnectionOpened, LoggedFrame, MessageLog, Presence, Report, StationCredentials
+from csms.bus import (
+    ConnectionClosed,
+    ConnectionOpened,
+    LoggedFrame,
+    MessageLog,
+    Presence,
+    Report,
+    StationCredentials,
+)
 from csms.commands import Answer, Command
-from csms.events import Ack, BootReply, Event, MeterSampled, StationBooted, TransactionEnded, TransactionStarted
+from csms.events import StationBooted
 from csms.gateway import frames
-from csms.gateway.asking import Asking, ms_since
+from csms.gateway.answering import Answering
+from csms.gateway.asking import Asking
 from csms.gateway.charger_socket import ChargerSocket
 from csms.gateway.frames import Call, Error, ErrorCode, Result, Unreadable
 from csms.gateway.proof import Proof
@@ -29,14 +38,9 @@ log = structlog.get_logger(__name__)
 
 A = TypeVar("A", bound=Answer)
 
-MOST_WAITING = 64  # calls of one charger; beyond, its socket is not read (a charger that follows the spec has one)
-FEW_WAITING = 16
+MESSAGE_TOO_BIG, ABNORMAL = 1009, 1006
 
-POLICY_VIOLATION, MESSAGE_TOO_BIG, SERVICE_RESTART, ABNORMAL = 1008, 1009, 1012, 1006
-
-# A station keeps such a message until it is answered, and drops it after a few CALLERRORs (X01): if it is not stored, the
-# socket closes instead.
-KEPT_UNTIL_ANSWERED: Final = frozenset({TransactionStarted, MeterSampled, TransactionEnded})
+LONGEST_ID = 255  # characters of an id or an action that are written down
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,64 +58,49 @@ class Wiring:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-class Link:
+class Link(Answering):
     """Lives as long as its socket. `opened` turns true with the first frame, or when the socket has outlived a probe: only
     then is anybody told of it, and only then are older sockets of the same station closed (X11)."""
 
     __slots__ = (
         "_asking",
-        "_calls",
         "_close_reason",
-        "_dropping",
         "_leaving",
         "_quirks",
         "_reading",
         "_wake",
         "_wiring",
         "allowance",
-        "busy_since",
         "connection_id",
         "last_frame_at",
         "last_life",
         "older",
         "opened",
         "opened_at",
-        "overdue",
         "peer",
         "ping_after_s",
         "pinged_at",
         "proof",
         "since",
-        "socket",
-        "station_id",
-        "task",
-        "translator",
     )
 
     def __init__(
         self, socket: ChargerSocket, wiring: Wiring, *, station_id: str, peer: str, translator: Translator, proof: Proof
     ) -> None:
-        self.socket = socket
+        super().__init__(socket, wiring.report, station_id=station_id, translator=translator)
         self.proof = proof
-        self.station_id = station_id
         self.peer = peer
-        self.translator = translator
         self.connection_id = socket.id.hex
         self.opened = False
         self.opened_at = self.last_frame_at = datetime.now(UTC)
         self.since = self.last_life = time.monotonic()
         self.pinged_at = 0.0  # of the ping that is unanswered, else 0
         self.ping_after_s = random.uniform(*wiring.ping_interval_s)  # noqa: S311 - spreads load
-        self.busy_since = 0.0  # of the report that is awaited, else 0
-        self.overdue = False
         self.older: Link | None = None
-        self.task: asyncio.Task[Any] | None = None
         self.allowance = wiring.frames_per_s  # frames that are still read until it is renewed
         self._wiring = wiring
-        self._calls: list[tuple[frames.Json, str, Event[Any] | None, float]] = []
         self._wake: asyncio.Future[None] | None = None
         self._reading = True
-        self._dropping = False
         self._leaving: tuple[int, str] | None = None
         self._close_reason = ""
         self._asking: Asking | None = None  # few chargers are ever asked anything
@@ -121,28 +110,31 @@ class Link:
 
     async def serve(self) -> None:
         """Answers calls in their order until the socket is closed, then those that were already here."""
-        self.task = asyncio.current_task()
-        while True:
-            while self._calls and not self._dropping:
-                await self._report(*self._calls.pop(0))
-                if not self._reading and len(self._calls) <= FEW_WAITING:
-                    self.read_on()
-            if self._leaving is not None:
-                self.close(*self._leaving)
-            if not self.socket.is_open:
-                return
-            self._wake = asyncio.get_running_loop().create_future()
-            try:
-                await self._wake
-            finally:
-                self._wake = None
+        try:
+            self.begin()
+            while True:
+                if self.at_rest and self._leaving is not None:
+                    self.close(*self._leaving)
+                if self.at_rest and not self.socket.is_open:
+                    return
+                self._wake = asyncio.get_running_loop().create_future()
+                try:
+                    await self._wake
+                finally:
+                    self._wake = None
+        finally:
+            self.end()
 
     def notify(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
+    def came_to_rest(self) -> None:
+        if self._leaving is not None or not self.socket.is_open:
+            self.notify()
+
     def read_on(self) -> None:
-        read = len(self._calls) < MOST_WAITING and self.allowance > 0 and self.socket.writable
+        read = not self.many_wait and self.allowance > 0 and self.socket.writable
         if read is not self._reading and not self.socket.transport.is_closing():
             self._reading = read
             (self.socket.transport.resume_reading if read else self.socket.transport.pause_reading)()
@@ -176,7 +168,7 @@ class Link:
     def close(self, code: int, reason: str, *, drop: bool = False) -> None:
         """`drop`: calls that wait, and those still to come, are neither reported nor answered; the station sends them again
         on its next connection."""
-        self._dropping = self._dropping or drop
+        self.dropping = self.dropping or drop
         self._close_reason = self._close_reason or reason
         self.socket.close_now(code, reason)
         self.notify()
@@ -221,7 +213,7 @@ class Link:
     # ---- from the charger -------------------------------------------------------------------------------------------
 
     def received(self, data: bytes | bytearray, /) -> None:
-        if self._dropping:
+        if self.dropping:
             return
         self.allowance -= 1
         if self.allowance == 0:
@@ -238,7 +230,7 @@ class Link:
             text = _loggable(data)
             if type(frame) is Call:
                 self._called(frame, text, now)
-            elif isinstance(frame, Unreadable):
+            elif type(frame) is Unreadable:
                 self._not_understood(frame, text)
             elif isinstance(frame, Result | Error):
                 self._answered(frame, text, now)
@@ -252,62 +244,24 @@ class Link:
         except CallRefused as refused:
             self.count("malformed", action=call.action[:50], why=refused.description)
             self.record("in", "call", call.id, call.action, text, result="malformed", at=now)
-            self._send_error(call.id, call.action, refused.code, refused.description)
+            self.send_error(call.id, call.action, refused.code, refused.description)
             return
+        result = "ok"
         if event.violations:
             self.count("violation", action=call.action, violations=event.violations)
-        result = "violation" if event.violations else "ok"
+            result = "violation"
         self.record("in", "call", call.id, call.action, text, result=result, at=now)
         if type(event) is StationBooted:
             self.recognise(event)
         told = event if self._quirks is None else self._quirks.event(event)
-        self._calls.append((call.id, call.action, told, time.perf_counter()))
-        if len(self._calls) >= MOST_WAITING:
-            self.read_on()
-        self.notify()
-
-    async def _report(self, message_id: frames.Json, action: str, event: Event[Any] | None, since: float) -> None:
-        """`event` None: it only repeats another, and a quirk's fix dropped it."""
-        self.busy_since = time.monotonic()
-        try:
-            reply = Ack() if event is None else await self._wiring.report(event)
-        except asyncio.CancelledError:
-            if not self.overdue or self.task is None:
-                raise
-            self.task.uncancel()
-            log.error("report_overdue", station_id=self.station_id, action=action)
-            self.close(SERVICE_RESTART, "no answer in time, send it again", drop=True)
-            return
-        except Exception:
-            event_id = "" if event is None else event.event_id
-            log.exception("event_not_stored", station_id=self.station_id, action=action, event_id=event_id)
-            if type(event) in KEPT_UNTIL_ANSWERED:
-                self.close(SERVICE_RESTART, "not stored, send it again", drop=True)
-            else:
-                self._send_error(message_id, action, ErrorCode.INTERNAL_ERROR, "not stored", since)
-            return
-        finally:
-            self.busy_since = 0.0
-        answer = frames.result(message_id, self.translator.reply(action, reply))
-        self.socket.write(answer)
-        self.record("out", "result", message_id, action, answer.decode(), latency_ms=ms_since(since))
-        if isinstance(reply, BootReply) and reply.close:
-            self.close(POLICY_VIOLATION, "rejected", drop=True)
+        self.called((call.id, call.action, told, time.perf_counter()))
 
     def _not_understood(self, frame: Unreadable, text: str) -> None:
         self.count("malformed", why=frame.reason)
         message_id = "" if frame.reply_to is None else frame.reply_to
         self.record("in", "unreadable", message_id, "", text, result="malformed")
         if frame.reply_to is not None:
-            self._send_error(frame.reply_to, "", ErrorCode.FORMATION_VIOLATION, frame.reason)
-
-    def _send_error(
-        self, message_id: frames.Json, action: str, code: ErrorCode, description: str, since: float | None = None
-    ) -> None:
-        answer = frames.error(message_id, code, description)
-        self.socket.write(answer)
-        latency_ms = None if since is None else ms_since(since)
-        self.record("out", "error", message_id, action, answer.decode(), result="rejected", latency_ms=latency_ms)
+            self.send_error(frame.reply_to, "", ErrorCode.FORMATION_VIOLATION, frame.reason)
 
     # ---- to the charger ---------------------------------------------------------------------------------------------
 
@@ -348,6 +302,7 @@ class Link:
         latency_ms: float | None = None,
         at: datetime | None = None,
     ) -> None:
+        known = type(message_id) is str and len(message_id) <= LONGEST_ID
         self._wiring.message_log.record(
             LoggedFrame(
                 at=at or datetime.now(UTC),
@@ -355,8 +310,8 @@ class Link:
                 ocpp_version=self.translator.version,
                 direction=direction,
                 message_type=message_type,
-                message_id=frames.id_text(message_id)[:255],
-                action=action[:255],
+                message_id=message_id if known else frames.id_text(message_id)[:LONGEST_ID],
+                action=action[:LONGEST_ID],
                 result=result,
                 latency_ms=latency_ms,
                 text=text if action in TELL_NO_SECRET else redact(text),

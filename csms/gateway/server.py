@@ -15,12 +15,13 @@ from cryptography import x509
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from csms.bus import Credentials, MessageLog, Presence, Report, StationCredentials
+from csms.gateway.answering import POLICY_VIOLATION, SERVICE_RESTART
 from csms.gateway.charger_socket import ChargerSocket
 from csms.gateway.client_certificates import Authorities
 from csms.gateway.connections import Connections
 from csms.gateway.crowd import Crowd
 from csms.gateway.door import Door
-from csms.gateway.link import POLICY_VIOLATION, SERVICE_RESTART, Link, Wiring
+from csms.gateway.link import Link, Wiring
 from csms.gateway.proof import Proof
 from csms.gateway.quirks.catalogue import Quirks
 from csms.gateway.settings import GatewaySettings
@@ -222,7 +223,7 @@ class Gateway:
             self.crowd.left(link.peer)
             self._connections.detach(link)
             link.ended()
-            connection.receiver = link.task = None  # no cycle is left for the collector, which may be frozen
+            connection.receiver = None  # no cycle is left for the collector, which may be frozen
 
     def displaced(self, station_id: str, older: str, newer: str) -> None:
         """The connection `newer` of this station is at another gateway. Nothing happens when `older` is gone."""

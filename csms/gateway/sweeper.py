@@ -50,9 +50,7 @@ class Sweeper:
             link.open()
         link.renew(self._allowance)
         if link.busy_since and not link.overdue and now - link.busy_since > self._report_timeout_s:
-            link.overdue = True
-            if link.task is not None:
-                link.task.cancel()
+            link.give_up()
         if not link.socket.is_open:
             link.notify()
         elif link.pinged_at and link.last_life < link.pinged_at:

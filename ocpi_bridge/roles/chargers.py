@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from csms import certificates, message_store, stations
 from csms.bus import Credentials, LoggedFrame, Presence, Report
+from csms.gateway.answering import POLICY_VIOLATION
 from csms.gateway.connections import Connections
-from csms.gateway.link import POLICY_VIOLATION
 from csms.gateway.message_log import MessageLogWriter
 from csms.gateway.quirks.catalogue import Quirks
 from csms.gateway.server import Gateway, GatewaySettings

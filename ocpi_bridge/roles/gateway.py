@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from csms.admissions import Doorkeeper
 from csms.bus.redis_streams import RedisBus
 from csms.gateway.alone import Alone
+from csms.gateway.answering import POLICY_VIOLATION
 from csms.gateway.connections import Connections
-from csms.gateway.link import POLICY_VIOLATION
 from ocpi_bridge.listener import WebServer
 from ocpi_bridge.roles.between import join, measure_bus, process_id
 from ocpi_bridge.roles.chargers import Chargers
