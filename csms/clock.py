@@ -59,7 +59,8 @@ def _usual(text: object) -> datetime | None:
     if not isinstance(text, str) or not _USUAL.fullmatch(text):
         return None
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

@@ -124,6 +124,7 @@ class Csms:
         self._clock = clock
         self._once = once
         self._consultation = Consultation(database, token_owner, finder=token_finder, clock=clock)
+        self._loop: asyncio.AbstractEventLoop | None = None  # that runs; to look for it takes a system call
         self._pending: list[Pending] = []
         self._told: set[str] = set()  # the types of the facts that the last batch made
         self._work = asyncio.Event()
@@ -150,14 +151,14 @@ class Csms:
         consulted = None
         if isinstance(event, IdTokenPresented | TransactionStarted):
             consulted = await self._consultation.consult(event)
-        reply = await self._pend(event, consulted)
+        reply: R = await self._pend(event, consulted)
         if self.after_boot is not None and isinstance(reply, BootReply):
             self.after_boot.booted(event.station_id, reply.status)
         return reply
 
-    def _pend(self, event: Event[R], consulted: Consulted | None) -> asyncio.Future[R]:
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._pending.append(Pending(cast(AnyEvent, event), consulted, future))
+    def _pend(self, event: Any, consulted: Consulted | None) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = (self._loop or asyncio.get_running_loop()).create_future()
+        self._pending.append(Pending(event, consulted, future))
         self._work.set()
         return future
 
@@ -171,7 +172,7 @@ class Csms:
             self._pending.clear()
 
     async def _commit_all(self) -> None:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         seen_at = loop.time()
         while True:
             try:

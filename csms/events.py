@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 
 def new_event_id() -> str:
     """32 hex digits, unique without a coordinator, sorting by the time they were made."""
-    return f"{time.time_ns() // 1000:016x}{random.getrandbits(64):016x}"
+    return (time.time_ns() // 1000 << 64 | random.getrandbits(64)).to_bytes(16, "big").hex()
 
 
 # ---- vocabulary -----------------------------------------------------------------------------------------------------

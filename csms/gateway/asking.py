@@ -139,4 +139,4 @@ def secrets_of(command: Command[Any]) -> Sequence[str]:
 
 
 def ms_since(moment: float) -> float:
-    return round((time.perf_counter() - moment) * 1000, 3)
+    return int((time.perf_counter() - moment) * 1_000_000) / 1000

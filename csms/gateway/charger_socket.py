@@ -32,6 +32,8 @@ TLS_HELLO: Final = b"\x16\x03"  # how a charger begins that was told wss:// for 
 
 _FORGOTTEN: Final = Request("", Headers())
 
+_SHORT: Final = tuple(bytes((0x81, size)) for size in range(126))  # how a short text frame begins
+
 
 class Receiver(Protocol):
     """What a socket tells of its life."""
@@ -111,7 +113,7 @@ class ChargerSocket(ServerConnection):
             protocol.send_text(data)
             self.send_data()
         elif size < 126:
-            self.transport.write(b"\x81" + bytes((size,)) + data)
+            self.transport.write(_SHORT[size] + data)
         else:
             self.transport.write(b"\x81\x7e" + size.to_bytes(2, "big") + data)
 

@@ -67,8 +67,7 @@ HIGHEST_NUMBER = 2**31 - 1  # what we number is numbered from 1 to this
 HIGHEST_WH = 10**12  # a petawatt-hour; more is nonsense and would overflow a column of mWh
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct):
     """Where a payload came from. What `note` is told becomes the event's `violations`."""
 
     station_id: str
