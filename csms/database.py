@@ -1,7 +1,7 @@
 """One database, written in short transactions: SQLite by one writer at a time, PostgreSQL by many."""
 
 import json
-import threading
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +15,15 @@ import orjson
 from sqlalchemy import Connection, DateTime, Dialect, Engine, Text, TypeDecorator, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import UserDefinedType
+
+from csms.prepared import driver
+from csms.turns import IMMEDIATE, Turns
 
 T = TypeVar("T")
 
@@ -161,6 +164,7 @@ def _current_transaction_on_sqlite(*_: Any, **__: Any) -> str:
 SQLITE_BUSY_TIMEOUT_S = 20
 POSTGRES_IDLE_LIMIT_MS = 60_000  # a forgotten open transaction would stall every journal cursor
 POOL_SIZE = 8
+PING_AFTER_S = 1.0
 DISPOSE_LIMIT_S = 5.0
 DEADLOCKS_AT_MOST = 4
 
@@ -178,8 +182,6 @@ class Database:
         self.sqlite = parsed.get_backend_name() == "sqlite"
         self.disposed = False
         self.deadlocks = 0  # transactions that PostgreSQL gave up for another's sake, and that were done again
-        self._lock = threading.Lock()
-        self._log_lock = threading.Lock()
         if self.sqlite:
             self.engine = _sqlite(url)
             beside = message_log or _beside(parsed.database)
@@ -188,16 +190,16 @@ class Database:
         else:
             self.engine = _postgres(parsed.set(drivername="postgresql+psycopg"))
             self.log_engine = self.engine
+        self._turns, self._log_turns = (
+            Turns(engine, lambda: self.disposed) for engine in (self.engine, self.log_engine)
+        )
         for engine in {self.engine, self.log_engine}:
             event.listen(engine, "checkin", self._returned)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction that may write; committed at the end, rolled back by an exception.
-
-        Writers of one process take turns on SQLite here, by a lock: its own busy handler sleeps up to 100 ms.
-        """
-        with self._transaction(self.engine, self._lock) as connection:
+        """One transaction that may write; committed at the end, rolled back by an exception. On SQLite one after the other."""
+        with self._transaction(self.engine, self._turns) as connection:
             yield connection
 
     def transact(self, work: Callable[[Connection], T]) -> T:
@@ -227,22 +229,13 @@ class Database:
     @contextmanager
     def write_log(self) -> Iterator[Connection]:
         """As `write`, on the message log."""
-        with self._transaction(self.log_engine, self._log_lock) as connection:
+        with self._transaction(self.log_engine, self._log_turns) as connection:
             yield connection
 
     @contextmanager
-    def _transaction(self, engine: Engine, turn: threading.Lock) -> Iterator[Connection]:
-        if not self.sqlite:
-            with engine.begin() as connection:
-                yield connection
-            return
-        with turn, engine.connect() as connection:
-            connection.info["immediate"] = True
-            try:
-                with connection.begin():
-                    yield connection
-            finally:
-                connection.info.pop("immediate", None)
+    def _transaction(self, engine: Engine, turns: Turns) -> Iterator[Connection]:
+        with turns.taken() if self.sqlite else engine.begin() as connection:
+            yield connection
 
     def next_numbers(self, connection: Connection, count: int) -> Sequence[int]:
         """`count` unused transaction numbers: positive, unique in the fleet (C05).
@@ -262,6 +255,8 @@ class Database:
         now, what it opens is closed when it has done."""
         self.disposed = True
         until = time.monotonic() + DISPOSE_LIMIT_S
+        for turns in (self._turns, self._log_turns):
+            turns.close(until)
         while self._in_use() and time.monotonic() < until:
             time.sleep(0.01)
         self.engine.dispose()
@@ -349,8 +344,9 @@ def _sqlite(url: str, *, synchronous: str = "FULL") -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if connection.info.get("immediate"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if connection.info.get(IMMEDIATE):
+            with driver(connection, "BEGIN IMMEDIATE") as raw:
+                raw.execute("BEGIN IMMEDIATE")
         else:  # it waits for nobody, and SQLAlchemy's way to say it costs as much as a small look
             cast(Any, connection.connection.dbapi_connection).execute("BEGIN")
 
@@ -358,11 +354,11 @@ def _sqlite(url: str, *, synchronous: str = "FULL") -> Engine:
 
 
 def _postgres(url: Any) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=POOL_SIZE,
         max_overflow=32,
-        pool_pre_ping=True,
+        pool_use_lifo=True,  # each connection has prepared statements of its own
         pool_recycle=1800,
         hide_parameters=True,
         connect_args={
@@ -370,3 +366,18 @@ def _postgres(url: Any) -> Engine:
             "options": f"-c timezone=UTC -c idle_in_transaction_session_timeout={POSTGRES_IDLE_LIMIT_MS}",
         },
     )
+
+    @event.listens_for(engine, "checkin")
+    def left(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["left_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ask(connection: Any, record: ConnectionPoolEntry, _fairy: Any) -> None:
+        """One that nobody used for a while may be dead; to ask it costs a way there and back."""
+        if time.monotonic() - record.info.get("left_at", math.inf) > PING_AFTER_S:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.dbapi.Error as error:  # type: ignore[union-attr]
+                raise InvalidatePoolError from error
+
+    return engine
