@@ -122,7 +122,11 @@ def _json_text(value: Any) -> str | None:
     try:
         return orjson.dumps(value, default=str).decode()
     except TypeError:  # half a surrogate pair, or an integer of more than 64 bits, somewhere inside
-        return json.dumps(value, default=str)
+        return json.dumps(value, default=_spelt)
+
+
+def _spelt(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _json_read(value: str | None) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, case, select, union, update
@@ -17,6 +17,8 @@ from csms.lifecycle import PARKED, State
 from csms.models import Connector, Evse, Location, Station, Tariff, Transaction
 from csms.prepared import Look, among
 
+SAME_SKEW_S = 1.0  # what lies between two measurements of one clock: the way of a message
+SKEW_STANDS = timedelta(minutes=10)  # of a sound clock, before it is measured again
 KEEPS_TIME_S = 60.0  # a charger that took our currentTime is no further off than the way of a message and a lazy clock
 
 
@@ -55,6 +57,7 @@ def max_power_w(connector: Mapping[Any, Any]) -> int | None:
 
 
 _E = cast(Table, Evse.__table__)
+_S = cast(Table, Station.__table__)
 _TOLD = (
     _E.c.id,
     _E.c.location_row,
@@ -66,14 +69,18 @@ _TOLD = (
     _E.c.vendor_error_code,
     _E.c.status_at,
     _E.c.last_updated,
+    _S.c.clock_skew_s,
+    _S.c.clock_skew_at,
+    _S.c.keeps_our_time,
 )
 _NAMES = [column.name for column in _TOLD]
 _L = cast(Table, Location.__table__)
 _EVSES = Look(
     select(*_TOLD)
+    .join_from(_E, _S, _S.c.station_id == _E.c.station_id)
     .where(among(_E.c.station_id, "stations"), among(_E.c.evse, "numbers"))
     .order_by(_E.c.id)
-    .with_for_update()
+    .with_for_update(of=_E)
 )
 _SITES = Look(select(_L.c.id, _L.c.last_updated).where(among(_L.c.id, "sites")).order_by(_L.c.id).with_for_update())
 
@@ -106,7 +113,8 @@ class Statuses:
     def status(self, event: ConnectorStatusReported) -> Ack:
         """C03: the newest status by its own time wins; one that would go back in time is journaled, no more."""
         batch = self._batch
-        self._measure_clock(event)
+        evse = self._evses.get((event.station_id, event.evse))
+        self._measure_clock(event, evse)
         self._mark_pause(event)
         if event.evse == 0:
             changes = {"status": event.status.value, "error_code": event.error_code}
@@ -118,11 +126,10 @@ class Statuses:
         at = min(
             at, event.received_at
         )  # a clock that is ahead, and then set right, would silence the station till then
-        evse = self._evses.get((event.station_id, event.evse))
         if evse is None:
             return Ack()
         if evse["status_at"] is not None and at < evse["status_at"]:
-            since = {"status": evse["status"], "at": _text(evse["status_at"])}  # what held from then on
+            since = {"status": evse["status"], "at": _utc(evse["status_at"])}  # what held from then on
             batch.fact(FactType.EVSE_STATUS, str(evse["id"]), event, **_told_of(event, at), then=since)
             return Ack()
         before = self._availability(evse)
@@ -160,11 +167,13 @@ class Statuses:
         if event.status is ConnectorStatus.SUSPENDED_EV and running is not None and PARKED not in running.findings:
             self._batch.update(Transaction, "id", running.id, {"findings": [*running.findings, PARKED]})
 
-    def _measure_clock(self, event: ConnectorStatusReported) -> None:
+    def _measure_clock(self, event: ConnectorStatusReported, known: Mapping[str, Any] | None) -> None:
         """A status is told when it changes: its time is the charger's clock, live (F01), and says whether it took the time
         that its Boot was answered (F02)."""
         if event.occurred_at is not None:
             skew = skew_s(event.occurred_at, event.received_at)
+            if known is not None and still_sound(known, skew, event.received_at):
+                return
             changes = {
                 "clock_skew_s": skew,
                 "clock_skew_at": event.received_at,
@@ -173,19 +182,29 @@ class Statuses:
             self._batch.update(Station, "station_id", event.station_id, changes)
 
 
+def still_sound(known: Mapping[str, Any], skew: float, at: datetime) -> bool:
+    """Whether a clock that was found to be right lately is as right as it was, so that there is nothing to write. One that is
+    not is written each time, since an alert follows its last measurement."""
+    if not known["keeps_our_time"] or abs(skew) > KEEPS_TIME_S:
+        return False
+    same = bool(abs(skew - known["clock_skew_s"]) <= SAME_SKEW_S)
+    return same and timedelta() <= at - known["clock_skew_at"] < SKEW_STANDS
+
+
 def _told_of(event: ConnectorStatusReported, at: datetime) -> dict[str, Any]:
     """What the journal keeps of a status: as believed here, and what others need to judge it by their own rule."""
     claimed = event.occurred_at
     return {
         "status": event.status.value,
-        "at": _text(at),
-        "received_at": _text(event.received_at),
-        "claimed_at": None if claimed is None else _text(claimed),
+        "at": _utc(at),
+        "received_at": _utc(event.received_at),
+        "claimed_at": None if claimed is None else _utc(claimed),
     }
 
 
-def _text(moment: datetime) -> str:
-    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
+def _utc(moment: datetime) -> datetime:
+    """The journal keeps it as the text of isoformat()."""
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def touch_stations(connection: Connection, station_ids: Iterable[str], now: datetime) -> list[Fact]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import orjson
-from sqlalchemy import Connection, Dialect, Select, bindparam
+from sqlalchemy import Connection, Dialect, Float, Select, bindparam
 from sqlalchemy.engine.interfaces import Compiled
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -92,6 +92,8 @@ class Look:
 
 
 def _result(type_: TypeEngine[Any], dialect: Dialect) -> Process | None:
+    if isinstance(type_, Float):
+        return None  # both drivers give a float
     return type_.dialect_impl(dialect).result_processor(dialect, None)
 
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Table, bindparam, or_, select
+from sqlalchemy import Connection, Table, bindparam, or_, select
 
 from csms.batch import Batch
 from csms.clock import SKEW_LIMIT
@@ -21,6 +21,7 @@ from csms.sample_span import around, stretched
 
 SAMPLES = msgspec.json.Decoder(tuple[MeterSample, ...])
 ENCODER = msgspec.json.Encoder()
+SECOND_DIGITS = 9
 
 _T = Transaction.__table__
 _NEEDED = (
@@ -58,9 +59,19 @@ def number_of(transaction_ref: str | None) -> int | None:
     return number if 0 < number < 2**31 else None
 
 
-def digest_of(station_id: str, transaction_ref: str | None, encoded: str) -> str:
-    """What tells a frame that is sent again from a new one, whatever its message id (E03)."""
-    return blake2b(f"{station_id}|{transaction_ref}|{encoded}".encode("utf-8", "replace"), digest_size=12).hexdigest()
+def digest_of(station_id: str, transaction_ref: str | None, samples: Sequence[MeterSample], encoded: str) -> str:
+    """What tells a frame that is sent again from a new one, whatever its message id (E03). It begins with the second that the
+    frame itself claims, so that what is told at one time lies together in the index, which else would write a page of its
+    own for each row; the rest of it is all that rows of before this was so have (`former`)."""
+    at = samples[0].occurred_at if samples else None
+    second = 0 if at is None else min(max(0, int(at.timestamp())), 16**SECOND_DIGITS - 1)
+    text = f"{station_id}|{transaction_ref}|{encoded}".encode("utf-8", "replace")
+    return f"{second:0{SECOND_DIGITS}x}{blake2b(text, digest_size=12).hexdigest()}"
+
+
+def former(digest: str) -> str:
+    """As it was written before it began with a time."""
+    return digest[SECOND_DIGITS:]
 
 
 def points_of(samples: Sequence[MeterSample]) -> Sequence[int]:
@@ -104,7 +115,9 @@ class Samples:
         self._batch = batch
         self._encoded = {event.event_id: ENCODER.encode(event.samples).decode() for event in events}
         self._digests = {
-            event.event_id: digest_of(event.station_id, event.transaction_ref, self._encoded[event.event_id])
+            event.event_id: digest_of(
+                event.station_id, event.transaction_ref, event.samples, self._encoded[event.event_id]
+            )
             for event in events
         }
         numbers = {event.event_id: number_of(event.transaction_ref) for event in events}
@@ -115,7 +128,7 @@ class Samples:
         running = self._load(_RUNNING, stations=sorted(unnamed)) if unnamed else []
         self._running = [self._named.get((row["station_id"], row["number"]), row) for row in running]
         if batch.connection.dialect.name == "sqlite":
-            self._seen = {digest for (digest,) in _SEEN.rows(batch.connection, digests=list(self._digests.values()))}
+            self._seen = _found(_SEEN, batch.connection, list(self._digests.values()))
         else:
             meant = {event.event_id: self._named.get((event.station_id, numbers[event.event_id])) for event in events}
             self._seen = self._stored(meant)
@@ -129,15 +142,15 @@ class Samples:
         connection, found = self._batch.connection, set[str]()
         if known := [transaction for transaction in meant.values() if transaction is not None]:
             there = [self._digests[event_id] for event_id, transaction in meant.items() if transaction is not None]
-            found |= {digest for (digest,) in _SEEN_THEN.rows(connection, digests=there, **around(known)._asdict())}
+            found |= _found(_SEEN_THEN, connection, there, **around(known)._asdict())
         if anywhere := [self._digests[event_id] for event_id, transaction in meant.items() if transaction is None]:
-            found |= {digest for (digest,) in _SEEN.rows(connection, digests=anywhere)}
+            found |= _found(_SEEN, connection, anywhere)
         return found
 
     def sample(self, event: MeterSampled) -> Ack:
         """E03, E04, E09: a repeat changes nothing, a late one is evidence, a register that falls is no energy."""
         digest = self._digests[event.event_id]
-        if digest in self._seen:
+        if digest in self._seen or former(digest) in self._seen:
             return Ack()
         self._seen.add(digest)
         transaction = self._find(event)
@@ -196,6 +209,10 @@ class Samples:
         if flag not in transaction["flags"]:
             transaction["flags"] = sorted({*transaction["flags"], flag})
             self._batch.update(Transaction, "id", transaction["id"], {"flags": transaction["flags"]})
+
+
+def _found(look: Look, connection: Connection, digests: Sequence[str], **span: datetime) -> set[str]:
+    return {found for (found,) in look.rows(connection, digests=[*digests, *map(former, digests)], **span)}
 
 
 def _believed(event: MeterSampled, transaction: dict[str, Any] | None) -> datetime:

@@ -487,7 +487,7 @@ class Transactions:
     def _keep_samples(self, event: TransactionEnded, transaction: Row_) -> None:
         if event.samples:
             encoded = msgspec.json.encode(event.samples).decode()
-            digest = digest_of(event.station_id, event.transaction_ref, encoded)
+            digest = digest_of(event.station_id, event.transaction_ref, event.samples, encoded)
             row = sample_row(event, transaction["evse"], points_of(event.samples), encoded, digest)
             self._batch.insert(MeterSampleRow, row | {"transaction_id": transaction["id"], "late": False})
             if stretch := stretched(transaction, event.received_at):

@@ -50,7 +50,6 @@ class Turns:
 
 
 def _give_back(connection: Connection) -> None:
-    try:
+    if not connection.invalidated:
         connection.info.pop(IMMEDIATE, None)
-    finally:
-        connection.close()
+    connection.close()

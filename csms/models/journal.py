@@ -24,7 +24,7 @@ class JournalEntry(Base):
     recorded_at: Mapped[datetime]
     data: Mapped[JsonValue]
     __table_args__ = (
-        Index(None, "xid", "id"),
+        Index("ix_journal_xid_id", "xid", "id").ddl_if(dialect="postgresql"),  # on SQLite ids alone are the order
         Index(
             "ix_journal_evse_status",  # what an EVSE told while a session ran there
             "subject",

@@ -11,7 +11,8 @@ from csms.models.base import Base, Rowid
 class Station(Base):
     """`admission`: known, pending (waits for adoption) or refused. `fingerprint` is what the identity is bound to (T1), by
     `binding` strict, warn or off. `boot_epoch` counts boots. `clock_skew_s` is claim minus reception, as last measured on a
-    live message. `last_seen_at` is written in batches (C02)."""
+    live message; a sound clock at most every ten minutes, unless it moved by more than a second. `last_seen_at` is written in
+    batches (C02)."""
 
     __tablename__ = "stations"
     station_id: Mapped[str] = mapped_column(primary_key=True)

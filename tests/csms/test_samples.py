@@ -1,14 +1,16 @@
 """Meter samples: kept once, believed where they make sense, and never another station's business."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from csms.database import Database
 from csms.events import MeterSample, MeterSampled, SampledValue
 from csms.models import JournalEntry, MeterSampleRow
+from csms.samples import ENCODER, digest_of, former
 from tests.csms.core_story import NOON, Story, told
 
 
@@ -168,3 +170,37 @@ async def test_a_frame_that_broke_its_schema_is_kept_as_it_came(database: Databa
         assert story.transaction().flags == ["schema_violation"]
         (kept,) = story.rows(MeterSampleRow)
         assert kept.raw == '{"a":"\\u0000"}'
+
+
+def sent(at: datetime | None, wh: str = "1") -> str:
+    samples = (MeterSample(occurred_at=at, values=(SampledValue(value=wh, unit="Wh"),)),)
+    return digest_of("CP1", "7", samples, ENCODER.encode(samples).decode())
+
+
+def test_digests_stand_in_the_order_of_what_their_frames_claim() -> None:
+    moments = [None, datetime(1, 1, 1, tzinfo=UTC), NOON - timedelta(days=3650), NOON, NOON + timedelta(seconds=1)]
+    digests = [sent(at) for at in (*moments, datetime(9999, 12, 31, tzinfo=UTC))]
+    assert [digest[:9] for digest in digests] == sorted(digest[:9] for digest in digests)
+    assert {len(digest) for digest in digests} == {33}
+    assert sent(NOON) == sent(NOON) != sent(NOON, "2")
+    assert former(sent(NOON)) == sent(NOON)[9:]
+
+
+async def test_a_frame_that_was_stored_before_its_digest_began_with_a_time_is_no_news(
+    database: Database,
+) -> None:  # E03
+    async with told(database) as story:
+        story.site("CP1")
+        story.card()
+        number = (await story.start()).transaction_id
+        story.pass_time(minutes=1)
+        for named in (number, None):
+            await story.sample(named, 1100)
+        with database.write() as connection:
+            for row in connection.execute(select(MeterSampleRow.digest)).all():
+                was = update(MeterSampleRow).where(MeterSampleRow.digest == row.digest)
+                connection.execute(was.values(digest=former(row.digest)))
+        for named in (number, None):
+            await story.sample(named, 1100)
+        assert len(story.rows(MeterSampleRow)) == 2
+        assert story.transaction().sample_count == 2

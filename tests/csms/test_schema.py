@@ -30,10 +30,14 @@ EVERYTHING = [f"{revision} ({target})" for target in ("main", "message_log") for
 
 
 def differences(connection: Connection, metadata: MetaData) -> list[object]:
-    """What autogenerate would change; tables of the other metadata in the same database are not its business."""
+    """What autogenerate would change; tables of the other metadata in the same database are not its business, nor are
+    indexes that only the other kind of database has."""
     names = set(metadata.tables)
 
     def ours(obj: object, name: str | None, type_: str, reflected: bool, compare_to: object) -> bool:
+        where = getattr(obj, "_ddl_if", None)
+        if where is not None and where.dialect != connection.dialect.name:
+            return False
         return type_ != "table" or name in names or (not reflected)
 
     context = MigrationContext.configure(

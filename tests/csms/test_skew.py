@@ -206,3 +206,41 @@ async def test_a_session_of_2018_closes_and_is_billed_by_our_time_and_flagged(da
         assert (record.started_at, record.ended_at) == (NOON, story.now)
         assert (record.duration_s, record.energy_mwh) == (2400, 4_000_000)
         assert look(story) == [("CP1", "01", None)]
+
+
+# ---- what is measured -----------------------------------------------------------------------------------------------
+
+
+async def test_a_sound_clock_is_written_when_it_moved_or_after_ten_minutes(database: Database) -> None:  # F01
+    async with told(database) as story:
+        story.site("CP1")
+        story.site("CP2")
+        written = []
+        for seconds, off_s in ((0, 0), (9, 0.9), (60, -1), (70, 1.5), (80, 61), (90, 61), (91, 0), (691, 0), (700, 0)):
+            story.now = NOON + timedelta(seconds=seconds)
+            await show(story, "CP1", timedelta(seconds=off_s))
+            (station,) = story.rows(Station, Station.station_id == "CP1")
+            if station.clock_skew_at == story.now:
+                written.append((seconds, station.clock_skew_s, station.keeps_our_time))
+        assert written == [
+            (0, 0.0, True),
+            (70, 1.5, True),
+            (80, 61.0, False),
+            (90, 61.0, False),
+            (91, 0.0, True),
+            (691, 0.0, True),
+        ]
+        assert story.rows(Station, Station.station_id == "CP2")[0].clock_skew_at is None
+
+
+async def test_a_boot_makes_the_next_word_tell_whether_our_time_was_taken(database: Database) -> None:  # F02
+    async with told(database) as story:
+        story.site("CP1")
+        await show(story, "CP1", timedelta())
+        await story.boot()
+        (station,) = story.rows(Station)
+        assert station.keeps_our_time is None
+        story.pass_time(seconds=1)
+        await show(story, "CP1", timedelta())
+        (station,) = story.rows(Station)
+        assert (station.keeps_our_time, station.clock_skew_at) == (True, story.now)
