@@ -2,13 +2,11 @@
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
+from time import monotonic
 
 import uvloop
 from rich.console import Console
@@ -21,7 +19,6 @@ from tests.bench import (
     lists,
     messages,
     page,
-    postgres,
     pricing,
     remote_start,
     roles,
@@ -29,6 +26,7 @@ from tests.bench import (
 )
 from tests.bench.calibration import Calibration
 from tests.bench.load import Charger
+from tests.bench.run import Done, Parts, each
 from tests.bench.service import PASSWORD, serving
 from tests.bench.table import Row, at_least, at_most
 
@@ -45,8 +43,6 @@ class Size:
 
 FULL = Size(chargers=100, messages=20_000, stations=10_000, seconds=20.0, remote_starts=200, stops=500)
 QUICK = Size(chargers=50, messages=2_000, stations=500, seconds=15.0, remote_starts=40, stops=100)
-
-Part = Callable[[Size, str | None, str], Sequence[Row]]  # size, URL of an empty database (None: a file), its kind
 
 
 def of_messages(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
@@ -108,7 +104,7 @@ def of_roles(size: Size, database_url: str | None, database: str) -> Sequence[Ro
 
 
 EACH, POSTGRESQL, NONE = ("sqlite", "postgresql"), ("postgresql",), ("",)
-PARTS: dict[str, tuple[Part, Sequence[str]]] = {  # (what measures it, on which databases)
+PARTS: Parts = {
     "messages": (of_messages, EACH),
     "fleet": (of_fleet, EACH),
     "remote-starts": (of_remote_starts, EACH),
@@ -121,7 +117,9 @@ PARTS: dict[str, tuple[Part, Sequence[str]]] = {  # (what measures it, on which 
 }
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, parts: Parts = PARTS) -> int:
+    """0 when all parts were measured, whatever they came to; 1 when one broke."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="a short form, to see that it works: its figures say little"
@@ -129,52 +127,48 @@ def main() -> int:
     parser.add_argument("--database-url", help="a PostgreSQL server to make databases on, instead of one of our own")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), help="only on this one")
     parser.add_argument("--stations", type=int, help=f"of the fleet, {FULL.stations:,}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
-    parser.add_argument("--page", action="store_true", help="put the table into docs/performance.md too")
-    for name in PARTS:
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too, after each part")
+    parser.add_argument(
+        "--page", action="store_true", help="put the table into docs/performance.md too, after each part"
+    )
+    for name in parts:
         parser.add_argument(
             f"--{name}", action="append_const", const=name, dest="parts", help="only this part, or these"
         )
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     size = QUICK if options.quick else FULL
     if options.stations:
         size = Size(**vars(size) | {"stations": options.stations})
-    command = " ".join(["make bench", *([f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else [])])
+    command = " ".join(["make bench", *([f'ARGS="{" ".join(words)}"'] if words else [])])
     console = Console(width=None if sys.stdout.isatty() else 150)
-    began = table.machine()
-    rows = measured(options.parts or [*PARTS], size, options.database, options.database_url, console)
-    console.print(table.printed(rows))
-    console.print(began)
-    told = table.as_json(rows, command, began)
-    if options.json is not None:
-        options.json.write_text(json.dumps(told, indent=2) + "\n")
-    if options.page:
-        page.write(told)
-    return 0
+    began, machine, done = monotonic(), table.machine(), list[Done]()
 
+    def says(what: str) -> None:
+        console.print(f"{monotonic() - began:6.0f} s  {what}", highlight=False)
 
-def measured(parts: Sequence[str], size: Size, only: str | None, server: str | None, console: Console) -> Sequence[Row]:
-    rows: list[Row] = []
-    numbers = count(1)
-    with ExitStack() as stack:
-        for name in parts:
-            part, databases = PARTS[name]
-            for database in databases:
-                if only is not None and database not in ("", only):
-                    continue
-                if database == "postgresql" and server is None:
-                    try:
-                        server = stack.enter_context(postgres.running())
-                    except LookupError as missing:
-                        rows.append(Row(what=name, reached=f"not measured: {missing}", database=database))
-                        continue
-                fresh = postgres.fresh(server or "", f"roambridge_bench_{os.getpid()}_{next(numbers)}")
-                with console.status(f"{name} {database}"), fresh if database == "postgresql" else nullcontext() as url:
-                    try:
-                        rows += part(size, url, database)
-                    except LookupError as missing:
-                        rows.append(Row(what=name, reached=f"not measured: {missing}", database=database))
-    return rows
+    def write() -> None:
+        told = table.as_json([row for part in done for row in part.rows], command, machine)
+        told["parts"] = [part.told for part in done]
+        if options.json is not None:
+            options.json.write_text(json.dumps(told, indent=2) + "\n")
+        if options.page:
+            page.write(told)
+
+    wanted = options.parts or list(parts)
+    for part in each(
+        parts,
+        wanted,
+        size,
+        only=options.database,
+        server=options.database_url,
+        begins=lambda name, database: says(f"{name} {database}".strip()),
+    ):
+        done.append(part)
+        says(f"{part.told['name']}: {len(part.rows)} rows in {part.took_s:.0f} s{', FAILED' if part.failed else ''}")
+        write()
+    console.print(table.printed([row for part in done for row in part.rows]))
+    console.print(machine)
+    return 1 if any(part.failed for part in done) else 0
 
 
 if __name__ == "__main__":

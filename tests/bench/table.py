@@ -80,7 +80,7 @@ def machine() -> str:
 def markdown(told: dict[str, Any]) -> str:
     """The same table for docs/performance.md."""
     lines = [
-        f"`{told['command']}` on {told['at']}; {told['machine']}.",
+        f"`{told['command']}` on {told['at']}; {told['machine']}.{_took(told.get('parts', ()))}",
         "",
         "| what | database | target | reached | ratio | |",
         "|---|---|---|---|---|---|",
@@ -90,3 +90,11 @@ def markdown(told: dict[str, Any]) -> str:
         cells = (row["what"], row["database"], row["target"], row["reached"], ratio, WORDS[row["met"]])
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _took(parts: Sequence[dict[str, Any]]) -> str:
+    if not parts:
+        return ""
+    minutes = sum(part["took_s"] for part in parts) / 60
+    each = ", ".join(f"{part['name']} {part['took_s']:.0f} s" for part in parts)
+    return f" It took {minutes:.0f} minutes: {each}."
