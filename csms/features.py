@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select, update
 
+from csms import lock_order
 from csms.journal import Fact, FactType, append
 from csms.models import ActualSetting, Evse, Location
 
@@ -33,8 +34,10 @@ def changed(connection: Connection, station_id: str, before: str | None, told: s
     whoever knows their location must hear of it."""
     if told is None or (before is not None and read(before) == read(told)):
         return
+    lock_order.stations(connection, [station_id])
     mine = Evse.station_id == station_id, Evse.removed.is_(False)
     sites = sorted(set(connection.execute(select(Evse.__table__.c.location_row).where(*mine)).scalars()))
+    lock_order.sites(connection, sites)
     connection.execute(update(Evse).where(*mine).values(last_updated=now))
     connection.execute(update(Location).where(Location.id.in_(sites)).values(last_updated=now))
     append(connection, [Fact(type=FactType.LOCATION_CHANGED, subject=str(site)) for site in sites], now=now)

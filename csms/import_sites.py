@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from csms import stations
+from csms import lock_order, stations
 from csms.bus import Admission
 from csms.journal import Fact, FactType, append
 from csms.models import Connector, Evse, Location, Station
@@ -26,7 +26,8 @@ class Sites:
     """One import of the sites in `document`. Raises BadNetwork where it contradicts what can never change."""
 
     def __init__(self, connection: Connection, document: Document, *, default_party: Party, now: datetime) -> None:
-        """Loads and locks what is there, EVSEs before sites, each in the order of ids, as everybody does."""
+        """Loads and locks what is there: stations before EVSEs before sites, as everybody does."""
+        lock_order.all_stations(connection)
         self._connection = connection
         self._document = document
         self._default = default_party

@@ -1,7 +1,8 @@
 """All workers lock in one order: stations, then what belongs to them, each by its key; two never wait for each other.
 
-Who changes rows of several stations takes the stations first, and with them their EVSEs; a site is shared by stations, so who
-touches sites at two moments of a transaction takes them at the first. SQLite has one writer, and nothing to lock.
+Who changes rows of stations, or of their EVSEs, takes the stations first, and with them their EVSEs, which nobody touches
+without; a site is shared by stations, so who touches sites at two moments of a transaction takes them at the first. SQLite has
+one writer, and nothing to lock.
 """
 
 from collections.abc import Iterable
@@ -15,12 +16,12 @@ from csms.prepared import Look, among
 _S = cast(Table, Station.__table__)
 _E = cast(Table, Evse.__table__)
 _L = cast(Table, Location.__table__)
-_STATIONS = Look(
+_ALL_STATIONS = (
     select(_S.c.station_id)
-    .where(among(_S.c.station_id, "keys"))
     .order_by(_S.c.station_id.collate("C"))  # as Python sorts, whatever the database's language
     .with_for_update(key_share=True)
 )
+_STATIONS = Look(_ALL_STATIONS.where(among(_S.c.station_id, "keys")))
 _SITES = select(_L.c.id).order_by(_L.c.id).with_for_update(key_share=True)
 _NAMED_SITES = Look(_SITES.where(among(_L.c.id, "keys")))
 _SITES_OF = Look(_SITES.where(_L.c.id.in_(select(_E.c.location_row).where(among(_E.c.station_id, "keys")))))
@@ -28,6 +29,11 @@ _SITES_OF = Look(_SITES.where(_L.c.id.in_(select(_E.c.location_row).where(among(
 
 def stations(connection: Connection, station_ids: Iterable[str]) -> None:
     _lock(connection, _STATIONS, station_ids)
+
+
+def all_stations(connection: Connection) -> None:
+    if connection.dialect.name != "sqlite":
+        connection.execute(_ALL_STATIONS).all()
 
 
 def sites_of(connection: Connection, station_ids: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
 
+from csms import lock_order
 from csms.availability import AVAILABILITY, Availability
 from csms.events import ConnectorStatus
 from csms.journal import append
@@ -29,6 +30,9 @@ def keep(connection: Connection, told: Mapping[ConnectorStatus, Availability], n
     changed = [status.value for status in ConnectorStatus if before[status] is not after[status]]
     if not changed:
         return 0
+    lock_order.stations(
+        connection, connection.execute(select(Evse.station_id).where(Evse.status.in_(changed))).scalars()
+    )
     facts = touch_evses(connection, now, Evse.status.in_(changed))
     append(connection, facts, now=now)
     return len(facts)

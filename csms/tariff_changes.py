@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, select, update
 
+from csms import lock_order
 from csms.billing.choice import Told, phase
 from csms.journal import Fact, FactType
 from csms.models import Connector, Evse, Location, Tariff
@@ -46,6 +47,7 @@ def touch_sites(connection: Connection, keys: Collection[Key], now: datetime) ->
     if not keys:
         return []
     named = [row for row in connection.execute(_NAMED) if _names(row) & set(keys)]
+    lock_order.stations(connection, (row.station_id for row in named))
     for model, ids in (
         (Evse, {row.evse for row in named}),  # EVSEs before sites, each in the order of ids, as everybody locks
         (Connector, {row.connector for row in named}),
@@ -92,6 +94,7 @@ _NAMED = (
         Connector.id.label("connector"),
         Evse.id.label("evse"),
         Evse.uid,
+        Evse.station_id,
         (Connector.removed | Evse.removed).label("removed"),
         Location.id.label("location"),
         Location.country_code,

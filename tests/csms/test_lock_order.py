@@ -1,15 +1,23 @@
 """Two workers that change the same rows wait for each other; none of them is ever given up for the other's sake."""
 
 import asyncio
+import threading
+import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import update
+import pytest
+from sqlalchemy import Connection, select, text, update
 
+from csms import features, lock_order, meanings, tariff_changes
+from csms.availability import Availability
 from csms.bus import ConnectionOpened
 from csms.database import Database
 from csms.events import ConnectorStatus
-from csms.models import Evse, Station
+from csms.import_network import import_network
+from csms.models import Connector, Evse, Station
+from csms.simulator import network_file
 from csms.watch import Watch
 from tests.csms.core_story import Story, told
 
@@ -59,6 +67,60 @@ async def test_statuses_boots_and_time_deadlock_nobody(database: Database, datab
         assert (database.deadlocks, other.deadlocks) == (deadlocks, 0)
     finally:
         other.dispose()
+
+
+LATER = datetime(2026, 5, 2, tzinfo=UTC)
+DOCUMENT = network_file.document(["CP1", "CP2", "CP3"], ["CARD1"], password=None, evses=2)
+Touching = Callable[[Connection], object]
+TOUCHING: dict[str, Touching] = {
+    "an import": lambda connection: import_network(
+        connection, DOCUMENT, default_party=("BE", "BEC"), operator_name="Example", now=LATER
+    ),
+    "a tariff that comes": lambda connection: tariff_changes.touch_sites(connection, {("BE", "BEC", "t1")}, LATER),
+    "states that mean something else": lambda connection: meanings.keep(
+        connection, {ConnectorStatus.PREPARING: Availability.OCCUPIED}, LATER
+    ),
+    "what a station says that it can do": lambda connection: features.changed(
+        connection, "CP2", "Core", "Core,Reservation", LATER
+    ),
+}
+BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("name", TOUCHING)
+def test_who_touches_evses_and_sites_waits_for_a_batch_and_never_it_for_him(database: Database, name: str) -> None:
+    """A batch with a new connection holds its station and the site, and comes to the EVSE; a stranger's Boot is in it too."""
+    with database.write() as connection:
+        TOUCHING["an import"](connection)
+        connection.execute(update(Connector).values(tariff_ids=["T1"]))
+        connection.execute(update(Evse).values(status=ConnectorStatus.PREPARING.value))
+        connection.execute(update(Station).where(Station.station_id == "CP3").values(admission="pending"))
+    failed: list[BaseException] = []
+
+    def touch() -> None:
+        try:
+            with database.write() as connection:
+                TOUCHING[name](connection)
+        except BaseException as error:
+            failed.append(error)
+
+    other = threading.Thread(target=touch)
+    with database.write() as batch:
+        lock_order.stations(batch, ["CP2", "CP3"])
+        lock_order.sites_of(batch, ["CP2", "CP3"])
+        other.start()
+        until = time.monotonic() + 30
+        while time.monotonic() < until and not waits(database):
+            time.sleep(0.01)
+        batch.execute(select(Evse.id).where(Evse.station_id == "CP2").order_by(Evse.id).with_for_update()).all()
+    other.join(30)
+    assert failed == []
+
+
+def waits(database: Database) -> bool:
+    with database.read() as connection:
+        return bool(connection.execute(text(BLOCKED)).scalar_one())
 
 
 def opened(story: Story, station_id: str, connection_id: str) -> ConnectionOpened:
