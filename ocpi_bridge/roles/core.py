@@ -132,7 +132,7 @@ class Core:
             database,
             partnership.client,
             partnership.partners,
-            self._shown.current_state,
+            self._shown.current_state.together,
             wake=ground.due,
             clock=clock,
             doubt=partnership.hub_sync.doubt,

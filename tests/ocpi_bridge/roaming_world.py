@@ -182,7 +182,7 @@ class World:
             self.database,
             self.client,
             self.partners,
-            render or self.render,
+            render or self.render.together,
             wake=self.wake,
             clock=self.clock,
             poll_s=0.05,
