@@ -275,9 +275,16 @@ class Csms:
         def work(connection: Connection) -> Sequence[Any]:
             lock(connection, news, taken)
             write_news(connection, news, self._clock())
-            return self._decide_once(connection, taken) if self._once else self._decide(connection, taken)
+            return self._decide_once(connection, taken, look=look) if self._once else self._decide(connection, taken)
 
-        replies = self._database.transact(work)
+        look = False
+        try:
+            replies = self._database.transact(work)
+        except Exception as error:
+            if not self._once or away(error):
+                raise
+            look = True  # most often nothing was handled before, and the look costs as much as two writes
+            replies = self._database.transact(work)
         self.stations.forget(len(news))
         return replies
 
@@ -316,10 +323,10 @@ class Csms:
         except Exception as error:
             log.warning("seen_not_written", error=f"{type(error).__name__}: {error}"[:300])
 
-    def _decide_once(self, connection: Connection, taken: Sequence[Pending]) -> Sequence[Any]:
-        """What was handled before is answered as it was then."""
+    def _decide_once(self, connection: Connection, taken: Sequence[Pending], *, look: bool) -> Sequence[Any]:
+        """What was handled before is answered as it was then; who did not look is told by `handled.keep`."""
         now = self._clock()
-        before = handled.replies(connection, [waiting.event for waiting in taken], now)
+        before = handled.replies(connection, [waiting.event for waiting in taken], now) if look else {}
         fresh = [waiting for waiting in taken if waiting.event.event_id not in before]
         ids = [waiting.event.event_id for waiting in fresh]
         given = dict(zip(ids, self._decide(connection, fresh), strict=True))

@@ -9,19 +9,20 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from csms.events import AnyEvent, BootReply
+from csms.prepared import driver
 
-_FIND: Final = text("SELECT event_id, reply FROM handled_events WHERE event_id = ANY(:ids)")
-_KEEP: Final = text(
+_FIND: Final = "SELECT event_id, reply FROM handled_events WHERE event_id = ANY(%(ids)s)"
+_KEEP: Final = (
     "INSERT INTO handled_events (event_id, handled_at, reply)"
-    " SELECT event_id, :now, reply FROM unnest(CAST(:ids AS text[]), CAST(:replies AS bytea[])) AS given (event_id, reply)"
+    " SELECT event_id, %(now)s, reply FROM unnest(%(ids)s::text[], %(replies)b::bytea[]) AS given (event_id, reply)"
     " ON CONFLICT DO NOTHING"
 )
-_FIRST: Final = text(
+_FIRST: Final = (
     "INSERT INTO handled_events (event_id, handled_at, reply)"
-    " SELECT event_id, :now, '' FROM unnest(CAST(:ids AS text[])) AS given (event_id)"
+    " SELECT event_id, %(now)s, '' FROM unnest(%(ids)s::text[]) AS given (event_id)"
     " ON CONFLICT DO NOTHING RETURNING event_id"
 )
 
@@ -33,7 +34,8 @@ class HandledMeanwhile(Exception):
 def replies(connection: Connection, events: Sequence[AnyEvent], now: datetime) -> Mapping[str, Any]:
     """By event id, the replies of those that were handled before."""
     by_id = {event.event_id: event for event in events}
-    found = connection.execute(_FIND, {"ids": list(by_id)})
+    with driver(connection, _FIND) as raw:
+        found = raw.execute(_FIND, {"ids": list(by_id)}).fetchall()
     return {event_id: _again(by_id[event_id], reply, now) for event_id, reply in found}
 
 
@@ -42,14 +44,17 @@ def keep(connection: Connection, replies: Mapping[str, Any], now: datetime) -> N
     when it did."""
     ids = sorted(replies)  # the same order in every worker, so that two never wait for each other
     given = [msgspec.msgpack.encode(replies[event_id]) for event_id in ids]
-    if connection.execute(_KEEP, {"ids": ids, "replies": given, "now": now}).rowcount < len(ids):
+    with driver(connection, _KEEP) as raw:
+        kept = raw.execute(_KEEP, {"ids": ids, "replies": given, "now": now}).rowcount
+    if kept < len(ids):
         raise HandledMeanwhile
 
 
 def first(connection: Connection, ids: Collection[str], now: datetime) -> Set[str]:
     """Of what needs no reply: those that nobody has handled before; they are handled with the transaction. Waits for whoever
     is committing the same."""
-    return set(connection.execute(_FIRST, {"ids": sorted(ids), "now": now}).scalars())
+    with driver(connection, _FIRST) as raw:
+        return {event_id for (event_id,) in raw.execute(_FIRST, {"ids": sorted(ids), "now": now})}
 
 
 def _again(event: AnyEvent, data: bytes, now: datetime) -> Any:

@@ -41,10 +41,18 @@ STRAY_AFTER_MS: Final = 5000
 DRAIN_S: Final = 5.0
 TRY_AGAIN_S: Final = 1.0  # while the database is away, or the core is started again
 
-# KEYS: stream; ARGV: group, ids... Deleted with the acknowledgement, so that the length of a stream is what waits.
+TURN_S: Final = 0.05  # so long are reads put off at most, for what a commit brings
+
+# KEYS: streams; ARGV: group, of each stream how many and their ids. Deleted with the acknowledgement, so that the length of a
+# stream is what waits.
 DONE: Final = """
-redis.call('XACK', KEYS[1], unpack(ARGV))
-return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
+local at = 2
+for _, stream in ipairs(KEYS) do
+  local last = at + tonumber(ARGV[at])
+  redis.call('XACK', stream, ARGV[1], unpack(ARGV, at + 1, last))
+  redis.call('XDEL', stream, unpack(ARGV, at + 1, last))
+  at = last + 1
+end
 """
 
 
@@ -71,7 +79,7 @@ class Consumer:
         *,
         process_id: str,
     ) -> None:
-        self._client = client
+        self._line = client.line()
         self._outbox = outbox
         self._leases = leases
         self._life = life
@@ -129,6 +137,7 @@ class Consumer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._settle()
+        await self._line.give_back()
         await self._outbox.emptied(DRAIN_S)
         try:
             await self._leases.give(sorted(self._leases.held))
@@ -152,23 +161,25 @@ class Consumer:
             await self._look_for_strays(mine)
         room = AT_ONCE - len(self._hands)
         if not mine or room < AT_ONCE // 2:
-            await self._wait()
+            await self._wait(BLOCK_MS / 1000)
             return
         keys = [names.events(stream) for stream in sorted(mine)]
         count = max(1, room // len(keys))
-        answer = await self._client.ask(
+        answer = await self._line.ask(
             *("XREADGROUP", "GROUP", names.GROUP, self._process_id, "COUNT", count, "BLOCK", BLOCK_MS),
             *("STREAMS", *keys, *[">"] * len(keys)),
         )
         for key, items in answer or ():
             stream = int(key.rpartition(b":")[2])
             for entry_id, fields in items:
-                self._enter(stream, entry_id.decode(), fields)
+                self._enter(stream, entry_id.decode(), dict(zip(fields[::2], fields[1::2], strict=True)))
+        if self._tasks:  # what comes until these are committed is the next batch, and is read at once
+            await self._wait(TURN_S)
 
-    async def _wait(self) -> None:
+    async def _wait(self, longest_s: float) -> None:
         self._room.clear()
         try:
-            async with asyncio.timeout(BLOCK_MS / 1000):
+            async with asyncio.timeout(longest_s):
                 await self._room.wait()
         except TimeoutError:
             pass
@@ -280,8 +291,8 @@ class Consumer:
     def _acknowledge(self) -> None:
         """Behind the replies: whoever takes over gives them once more rather than not at all."""
         done, self._done = self._done, {}
-        for stream, entry_ids in done.items():
-            self._outbox.put("EVAL", DONE, 1, names.events(stream), names.GROUP, *entry_ids)
+        ids = (part for entry_ids in done.values() for part in (len(entry_ids), *entry_ids))
+        self._outbox.put("EVAL", DONE, len(done), *map(names.events, done), names.GROUP, *ids)
 
     # ---- what another worker began ----------------------------------------------------------------------------------
 
@@ -306,4 +317,4 @@ class Consumer:
                     self._enter(stream, one.entry_id, fields, deliveries=one.deliveries)
                 while one_by_one and self._hands:
                     self._settle()
-                    await self._wait()
+                    await self._wait(BLOCK_MS / 1000)

@@ -22,7 +22,7 @@ class Inbox:
     """`hear(message, entry_id)` is called for each message, in order."""
 
     def __init__(self, client: Client, *, process_id: str, hear: Callable[[Message, str], None]) -> None:
-        self._client = client
+        self._line = client.line()
         self._key = names.inbox(process_id)
         self._hear = hear
         self._last = BEGIN  # nobody writes to an inbox before its process lives
@@ -44,10 +44,10 @@ class Inbox:
     async def _read_next(self) -> None:
         if self._doubted:
             await self._find_place()
-        answer = await self._client.ask("XREAD", "COUNT", AT_ONCE, "BLOCK", BLOCK_MS, "STREAMS", self._key, self._last)
+        answer = await self._line.ask("XREAD", "COUNT", AT_ONCE, "BLOCK", BLOCK_MS, "STREAMS", self._key, self._last)
         for entry_id, fields in answer[0][1] if answer else ():
             self._last = entry_id.decode()
-            for message in messages_from_bytes(fields[b"m"]):
+            for message in messages_from_bytes(fields[1]):
                 if isinstance(message, msgspec.MsgspecError):
                     log.error("message_unreadable", entry_id=self._last, error=str(message)[:300])
                     continue
@@ -61,7 +61,7 @@ class Inbox:
         hears it."""
         self._doubted = False
         try:
-            there = await self._client.ask("XRANGE", self._key, self._last, self._last)
+            there = await self._line.ask("XRANGE", self._key, self._last, self._last)
         except AWAY:
             self._doubted = True
             raise

@@ -23,7 +23,7 @@ class Outbox:
     """Everything written twice must be harmless: events carry their id, and whoever reads an inbox knows what it waits for."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self._line = client.line()
         self._commands: deque[tuple[Any, ...]] = deque()
         self._letters: dict[str, list[Message]] = {}
         self._work = asyncio.Event()
@@ -74,7 +74,7 @@ class Outbox:
             taken.append(self._commands.popleft())
         refused = taken
         try:
-            answers = await self._client.write(taken)
+            answers = await self._line.write(taken)
             refused = [one for one, answer in zip(taken, answers, strict=True) if _not_now(one, answer)]
         except AWAY as error:
             log.warning("bus_away", waiting=len(taken) + len(self._commands), error=f"{type(error).__name__}: {error}")

@@ -106,7 +106,7 @@ class RedisBus:
 
     def on_wake(self, heard: Callable[[str, Set[str] | None], None]) -> None:
         """`heard(kind, types)` is called on the loop for every wake of another process; `types` None: of any."""
-        self._wakes.heard = heard
+        self._wakes.hear_by(heard)
 
     # ---- its life ---------------------------------------------------------------------------------------------------
 

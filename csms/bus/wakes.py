@@ -13,7 +13,7 @@ from csms.bus.outbox import PAUSE_S
 
 log = structlog.get_logger(__name__)
 
-GATHER_S: Final = 0.05  # many commits are one wake
+GATHER_S: Final = 0.1  # many commits are one wake
 LISTEN_S: Final = 5.0
 
 
@@ -25,14 +25,21 @@ class Woken(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Wakes:
-    """`heard(kind, types)` is called for what another process said."""
+    """Nothing is listened to before somebody wants to hear it: most of what is said concerns no gateway."""
 
     def __init__(self, client: Client, *, process_id: str) -> None:
         self._client = client
+        self._line = client.line()
         self._process_id = process_id
         self._kinds: dict[str, set[str] | None] = {}
         self._news = asyncio.Event()
-        self.heard: Callable[[str, Set[str] | None], None] = lambda *_: None
+        self._heard: Callable[[str, Set[str] | None], None] = lambda *_: None
+        self._wanted = asyncio.Event()
+
+    def hear_by(self, heard: Callable[[str, Set[str] | None], None]) -> None:
+        """`heard(kind, types)` is called for what another process said."""
+        self._heard = heard
+        self._wanted.set()
 
     def wake(self, kind: str, types: Collection[str] | None = None) -> None:
         """Returns at once. On the loop."""
@@ -48,13 +55,14 @@ class Wakes:
             kinds, self._kinds = self._kinds, {}
             told = {kind: None if types is None else sorted(types) for kind, types in kinds.items()}
             try:
-                await self._client.ask("PUBLISH", names.WAKE, msgspec.msgpack.encode(Woken(self._process_id, told)))
+                await self._line.ask("PUBLISH", names.WAKE, msgspec.msgpack.encode(Woken(self._process_id, told)))
             except AWAY:
                 await asyncio.sleep(PAUSE_S)
             await asyncio.sleep(GATHER_S)
 
     async def listen(self) -> None:
         """Hears the others until cancelled."""
+        await self._wanted.wait()
         while True:
             try:
                 async with self._client.pubsub() as channel:
@@ -74,4 +82,4 @@ class Wakes:
             return
         if woken.by != self._process_id:
             for kind, types in woken.kinds.items():
-                self.heard(kind, None if types is None else frozenset(types))
+                self._heard(kind, None if types is None else frozenset(types))

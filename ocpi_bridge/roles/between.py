@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from csms.bus.client import AWAY
 from csms.bus.redis_streams import RedisBus
@@ -21,24 +21,26 @@ def process_id() -> str:
 
 
 class SharedWake(Wake):
-    """Heard by the other processes too, soon; whom it does not reach polls."""
+    """Heard by the other processes too, soon; whom it does not reach polls. Nobody here is woken while it is not `heeded`."""
 
     def __init__(self, bus: RedisBus, kind: str) -> None:
         super().__init__()
         self._bus = bus
         self._kind = kind
         self._loop = asyncio.get_running_loop()
+        self.heeded: Callable[[], bool] = lambda: True
 
     def __call__(self, told: Set[str] | None = None) -> None:
-        super().__call__(told)
+        self.heard(told)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._bus.wake, self._kind, told)
 
     def heard(self, told: Set[str] | None) -> None:
-        super().__call__(told)
+        if self.heeded():
+            super().__call__(told)
 
 
-def shared_wakes(bus: RedisBus) -> tuple[Wake, Wake]:
+def shared_wakes(bus: RedisBus) -> tuple[SharedWake, SharedWake]:
     """That the journal grew, and that a partner must hear of something."""
     journal, due = SharedWake(bus, "journal"), SharedWake(bus, "due")
     kinds = {"journal": journal, "due": due}

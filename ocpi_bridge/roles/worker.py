@@ -37,12 +37,13 @@ class Worker:
         self.csms = self.core.csms
         lost = LostSockets(database, held=self.bus.connections, clock=clock)
         once = {**self.core.once(), **self.partnership.once(), "lost_sockets": lost.run}
-        self.exclusive = Exclusive(
-            database,
-            "worker",
-            start=lambda: self.ground.start(once),
-            stop=lambda: self.ground.supervisor.stop(*once),
-        )
+
+        def lead() -> None:
+            self.ground.start(once)
+            wake.heard(None)
+
+        self.exclusive = Exclusive(database, "worker", start=lead, stop=lambda: self.ground.supervisor.stop(*once))
+        wake.heeded = lambda: self.exclusive.held  # the others' readers would find the same, and look once a second
         health = health_routes(database, self._missing)
         self.status = WebServer(status_app(health, metrics), settings.metrics_listen or settings.http_listen)
         measure(self.ground, here=lambda: self.exclusive.held)

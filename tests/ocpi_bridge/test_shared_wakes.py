@@ -5,15 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from csms.bus.redis_streams import RedisBus
-from csms.journal import Wake
-from ocpi_bridge.roles.between import process_id, shared_wakes
+from ocpi_bridge.roles.between import SharedWake, process_id, shared_wakes
 from tests.redis_server import RedisServer
 
 LIMIT_S = 20.0
 
 
 @asynccontextmanager
-async def process(url: str, told: list[str]) -> AsyncIterator[tuple[Wake, Wake]]:
+async def process(url: str, told: list[str]) -> AsyncIterator[tuple[SharedWake, SharedWake]]:
     """Its wakes. `told`: the kinds that it told others."""
     bus = RedisBus(url, process_id=process_id(), role="worker")
     tell = bus.wake
@@ -49,3 +48,19 @@ async def test_what_grew_here_is_looked_at_there(redis_server: RedisServer) -> N
             assert own.woken
             await partners.news(poll_s=LIMIT_S, gather_s=0)
     assert told == []
+
+
+async def test_who_does_not_heed_the_news_passes_it_on_all_the_same(redis_server: RedisServer) -> None:
+    async with AsyncExitStack() as stack, asyncio.timeout(LIMIT_S):
+        leading, _ = await stack.enter_async_context(process(redis_server.url, []))
+        other, _ = await stack.enter_async_context(process(redis_server.url, []))
+        leads = False
+        other.heeded = lambda: leads
+        with leading.listening() as theirs, other.listening() as ours:
+            while not theirs.woken:
+                await asyncio.to_thread(other, {"evse_status"})
+                await asyncio.sleep(0.01)
+            assert not ours.woken
+            leads = True
+            other({"evse_status"})
+            assert ours.woken

@@ -14,7 +14,7 @@ from csms.bus.client import Client
 from csms.events import BootReply, RegistrationStatus
 from csms.models import HandledEvent, JournalEntry, MeterSampleRow, StationBoot
 from tests.csms.bus.roles import Roles
-from tests.csms.bus.words import boot, sample, start, status, until
+from tests.csms.bus.words import boot, sample, start, until
 from tests.csms.core_story import NOON
 from tests.redis_server import RedisServer
 
@@ -169,7 +169,7 @@ async def test_what_makes_the_core_fail_is_kept_with_the_reason_and_harms_nobody
 ) -> None:
     gateway, worker = await roles.gateway(), await roles.worker()
     worker.story.site("CP1", "CP2")
-    poison = status("CP1", evse=2**40)  # no database holds such a number
+    poison = start("CP1", meter=2**63)  # no database holds such a number
     told = await asyncio.gather(
         gateway.bus.report(poison),
         gateway.bus.report(boot("CP1")),
@@ -182,7 +182,7 @@ async def test_what_makes_the_core_fail_is_kept_with_the_reason_and_harms_nobody
     await until(lambda: waiting(redis_server) == 0)
     client = Client(redis_server.url)
     [letter] = await dead_letters.letters(client)
-    assert (letter.station_id, letter.kind, letter.event_id) == ("CP1", "connector_status_reported", poison.event_id)
+    assert (letter.station_id, letter.kind, letter.event_id) == ("CP1", "transaction_started", poison.event_id)
     await until(lambda: worker.bus.measures().dead_letters == 1)
     assert await dead_letters.drop(client, letter)
     assert not await dead_letters.drop(client, letter)
@@ -194,7 +194,7 @@ async def test_what_makes_the_core_fail_is_kept_with_the_reason_and_harms_nobody
 async def test_what_dies_again_is_one_letter_that_counts(roles: Roles, redis_server: RedisServer) -> None:
     gateway, worker = await roles.gateway(), await roles.worker()
     worker.story.site("CP1")
-    poison, other = status("CP1", evse=2**40), status("CP1", evse=2**40)
+    poison, other = start("CP1", meter=2**63), start("CP1", meter=2**63)
     for event in (poison, other, poison):  # said once more, to a Redis that was thought to have lost it
         with pytest.raises(NotTaken):
             await gateway.bus.report(event)
