@@ -4,6 +4,8 @@ import asyncio
 import gc
 from collections.abc import Callable
 
+from ocpi_bridge import memory
+
 LOOK_EVERY_S = 5.0
 WAVE = 200  # chargers that came since the last time
 
@@ -29,6 +31,7 @@ class Waves:
             await asyncio.sleep(LOOK_EVERY_S)
             if self.over():
                 gc.freeze()
+                memory.give_back()
 
     def over(self) -> bool:
         """Asked at each look: whether a wave has just come to rest."""

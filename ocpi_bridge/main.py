@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import structlog
 import uvloop
 
+from ocpi_bridge import memory
 from ocpi_bridge.collector import spare_the_collector
 from ocpi_bridge.settings import Settings, advice
 
@@ -32,6 +33,7 @@ class Role(Protocol):
 
 def run(make: Callable[[Settings], Role], settings: Settings, *, ignored: Sequence[str] = ()) -> None:
     """Until SIGTERM or SIGINT. `ignored`: variables that are set and mean nothing to this role."""
+    memory.keep_little()
     configure_logging()
     allow_many_files()
     for name in settings.unknown:
@@ -51,6 +53,7 @@ async def _run(make: Callable[[Settings], Role], settings: Settings) -> None:
     role = make(settings)
     await role.start()
     spare_the_collector()
+    memory.give_back()
     log.info("ready", **{f"{name}_port": port for name, port in role.ports.items()}, public_url=settings.public_url)
     await leave.wait()
     log.info("leaving")
