@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import structlog
 
@@ -22,7 +22,7 @@ from csms.bus import (
     StationCredentials,
 )
 from csms.commands import Answer, Command
-from csms.events import StationBooted
+from csms.events import Event, StationBooted
 from csms.gateway import frames
 from csms.gateway.answering import Answering
 from csms.gateway.asking import Asking
@@ -224,6 +224,10 @@ class Link(Answering):
             self.open()
         self._wiring.presence.seen(self.station_id, now)
         try:
+            usual = self.translator.read_usual(data, self.station_id, now)
+            if usual is not None:
+                self._understood(*usual, _loggable(data), now)
+                return
             frame = frames.parse(data)
             if type(frame) is Unreadable and self._quirks is not None:
                 frame = self._quirks.reread(data, frame)
@@ -246,15 +250,18 @@ class Link(Answering):
             self.record("in", "call", call.id, call.action, text, result="malformed", at=now)
             self.send_error(call.id, call.action, refused.code, refused.description)
             return
+        self._understood(call.id, call.action, event, text, now)
+
+    def _understood(self, message_id: frames.Json, action: str, event: Event[Any], text: str, now: datetime) -> None:
         result = "ok"
         if event.violations:
-            self.count("violation", action=call.action, violations=event.violations)
+            self.count("violation", action=action, violations=event.violations)
             result = "violation"
-        self.record("in", "call", call.id, call.action, text, result=result, at=now)
+        self.record("in", "call", message_id, action, text, result=result, at=now)
         if type(event) is StationBooted:
             self.recognise(event)
         told = event if self._quirks is None else self._quirks.event(event)
-        self.called((call.id, call.action, told, time.perf_counter()))
+        self.called((message_id, action, told, time.perf_counter()))
 
     def _not_understood(self, frame: Unreadable, text: str) -> None:
         self.count("malformed", why=frame.reason)

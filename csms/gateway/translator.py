@@ -40,6 +40,13 @@ class Translator(Protocol):
         read (T10)."""
         ...
 
+    def read_usual(
+        self, data: bytes | bytearray, station_id: str, received_at: datetime
+    ) -> tuple[str, str, Event[Any]] | None:
+        """A whole frame of the most frequent kind in one step: its message id, its action and what `read` would make of it,
+        without any violation. None for all others, which are read in parts."""
+        ...
+
     def reply(self, action: str, reply: Any, /) -> Json:
         """The payload that answers `action`."""
         ...

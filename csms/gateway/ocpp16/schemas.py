@@ -25,9 +25,8 @@ class Schema:
     """The schema of one message, by its file's name: `Authorize` or `AuthorizeResponse`."""
 
     def __init__(self, name: str) -> None:
-        text = resources.files("ocpp").joinpath("v16", "schemas", f"{name}.json").read_text("utf-8-sig")
         # What is a time is for csms.clock to say: chargers leave out the zone, and that breaks no transaction (X05).
-        self._validator = jsonschema_rs.validator_for(orjson.loads(text), validate_formats=False)
+        self._validator = jsonschema_rs.validator_for(document(name), validate_formats=False)
         self.is_valid = self._validator.is_valid
 
     def violations(self, payload: Json) -> list[str]:
@@ -49,6 +48,12 @@ class Schema:
             for name in named or [""]:
                 path = ".".join(str(part)[:40] for part in (*error.instance_path, *([name] if name else [])))
                 yield f"{path or 'payload'}:{kind.name}"
+
+
+def document(name: str) -> dict[str, Json]:
+    text = resources.files("ocpp").joinpath("v16", "schemas", f"{name}.json").read_text("utf-8-sig")
+    schema: dict[str, Json] = orjson.loads(text)
+    return schema
 
 
 def actions() -> frozenset[str]:
