@@ -15,8 +15,7 @@ from csms.gateway.ocpp16.outbound import OUTBOUND
 from csms.gateway.ocpp16.outcomes import REFUSED_BY_CODE
 from csms.gateway.ocpp16.salvage import LONGEST_TEXT, mend, without_nul
 from csms.gateway.ocpp16.schemas import MOST_VIOLATIONS, Schema, actions, error_code
-from csms.gateway.ocpp16.usual import ACTION as METER_VALUES
-from csms.gateway.ocpp16.usual import UsualMeterValues
+from csms.gateway.ocpp16.usual import Usual
 from csms.gateway.translator import CallRefused, CommandUnfit
 
 log = structlog.get_logger(__name__)
@@ -31,7 +30,7 @@ class Ocpp16:
 
     def __init__(self) -> None:
         self._actions = actions()
-        self._usual = UsualMeterValues()
+        self._usual = Usual()
         self._inbound = {action: (Schema(action), row) for action, row in INBOUND.items()}
         self._outbound = {command: (Schema(row.action), row) for command, row in OUTBOUND.items()}
 
@@ -60,8 +59,7 @@ class Ocpp16:
     def read_usual(
         self, data: bytes | bytearray, station_id: str, received_at: datetime
     ) -> tuple[str, str, Event[Any]] | None:
-        read = self._usual.read(data, station_id, received_at)
-        return None if read is None else (read[0], METER_VALUES, read[1])
+        return self._usual.read(data, station_id, received_at)
 
     def reply(self, action: str, reply: Any, /) -> Json:
         return INBOUND[action].reply(reply)

@@ -17,6 +17,7 @@ from csms.gateway.ocpp16.translator import Ocpp16
 NOW = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
 AT = "2025-06-01T11:59:58.123Z"
 OCPP16 = Ocpp16()
+STATUS = document("StatusNotification")["properties"]
 WORDS = document("MeterValues")["properties"]["meterValue"]["items"]["properties"]["sampledValue"]["items"][
     "properties"
 ]
@@ -29,6 +30,11 @@ def frame(payload: Any, *, message_id: Any = "17", action: str = "MeterValues") 
 def payload(value: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     rows = [{"timestamp": AT, "sampledValue": [value or {"value": "1000", "unit": "Wh"}, {"value": "7"}]}]
     return {"connectorId": 1, "transactionId": 5, "meterValue": rows} | fields
+
+
+def status(**fields: Any) -> bytes:
+    said = {"connectorId": 1, "errorCode": "NoError", "status": "Available", "timestamp": AT} | fields
+    return frame({name: value for name, value in said.items() if value is not ...}, action="StatusNotification")
 
 
 def in_parts(data: bytes) -> tuple[Any, str, Any]:
@@ -58,6 +64,13 @@ def agrees(data: bytes) -> bool:
         frame(payload({"value": "1", "phase": "L1", "format": "SignedData", "location": "Inlet", "context": "Other"})),
         frame(payload(transactionId=-1), message_id="\u00e9" * 20),
         frame(payload({"value": "\u20ac"})),
+        frame({}, action="Heartbeat"),
+        frame({}, action="Heartbeat", message_id=""),
+        status(),
+        status(timestamp=...),
+        status(connectorId=0, info="x" * 50, vendorId="v" * 255, vendorErrorCode="\U0001f50c" * 50),
+        *(status(status=word) for word in STATUS["status"]["enum"]),
+        *(status(errorCode=word) for word in STATUS["errorCode"]["enum"]),
         b" " + frame(payload()) + b"\n",
         frame(payload()).replace(b'"value":"7"', b'"value":"6","value":"7"'),
         *(frame(payload({"value": "1", name: word})) for name in WORDS for word in WORDS[name].get("enum", ())),
@@ -70,7 +83,19 @@ def test_what_is_usual_is_read_as_in_parts(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        frame({}, action="Heartbeat"),
+        frame({}, action="Authorize"),
+        frame([], action="Heartbeat"),
+        frame({"at": AT}, action="Heartbeat"),
+        frame({}, action="Heartbeat", message_id=17),
+        status(status="available"),
+        status(status=...),
+        status(connectorId=10_001),
+        status(timestamp="yesterday"),
+        status(timestamp=None),
+        status(info="x" * 51),
+        status(vendorErrorCode="\U0001f50c" * 51),
+        status(info="a\0b"),
+        status(more="x"),
         frame(payload(), message_id=17),
         frame(payload(), message_id=None),
         frame(payload(connectorId=-1)),
@@ -128,9 +153,33 @@ def test_whatever_is_said_both_ways_agree(payload: Any, message_id: Any) -> None
     agrees(frame(payload, message_id=message_id))
 
 
+TEXT = st.one_of(st.text(max_size=60), ANYTHING)
+SAID = st.fixed_dictionaries(
+    {
+        "connectorId": st.one_of(st.integers(0, 20_000), ANYTHING),
+        "errorCode": st.sampled_from(STATUS["errorCode"]["enum"]),
+    },
+    optional={
+        "status": st.one_of(st.sampled_from(STATUS["status"]["enum"]), ANYTHING),
+        "timestamp": st.one_of(st.just(AT), st.datetimes().map(str), ANYTHING),
+        "info": TEXT,
+        "vendorId": TEXT,
+        "vendorErrorCode": TEXT,
+        "extra": ANYTHING,
+    },
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(said=SAID, message_id=st.one_of(st.text(max_size=40), ANYTHING))
+def test_of_whatever_status_both_ways_agree(said: Any, message_id: Any) -> None:
+    agrees(frame(said, message_id=message_id, action="StatusNotification"))
+
+
 @settings(max_examples=400, deadline=None)
 @given(at=st.integers(0, 400), byte=st.integers(0, 255))
 def test_however_one_byte_is_broken_both_ways_agree(at: int, byte: int) -> None:
-    data = bytearray(frame(payload()))
-    data[at % len(data)] = byte
-    agrees(bytes(data))
+    for whole in (frame(payload()), status(info="x", vendorId="v"), frame({}, action="Heartbeat")):
+        data = bytearray(whole)
+        data[at % len(data)] = byte
+        agrees(bytes(data))
