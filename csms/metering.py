@@ -23,6 +23,7 @@ CLOCKS_AGREE = timedelta(minutes=1)  # a sample this far outside its session is 
 UNKNOWN_CONNECTOR_W = 350_000  # assumed where the connector's maximum is not known: nothing common is stronger
 HEADROOM = 1.25  # over a whole session, mains voltage above nominal lifts a charger past its rated power
 UNREADABLE_MWH = 10**15  # a TWh: no charger's register
+UNREADABLE_W = 10**8  # a hundred MW: no charger's power, and over all phases still an integer of any database
 THOUSANDFOLD = (300, 3000)  # a register of whole kWh that says Wh is seen in steps, so about a thousand is wide (X16)
 
 SIGNED = "SignedData"
@@ -233,7 +234,8 @@ def _energy_mwh(value: SampledValue) -> int | None:
 
 
 def _power_w(value: SampledValue) -> int | None:
-    return _scaled(value.value, value.unit or "W", _POWER_UNITS, value.multiplier)
+    watts = _scaled(value.value, value.unit or "W", _POWER_UNITS, value.multiplier)
+    return watts if watts is None or watts <= UNREADABLE_W else None
 
 
 def _current_ma(value: SampledValue) -> int | None:
