@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tests.bench import (
     bus,
+    busy_api,
     cdrs,
     counting,
     fleet,
@@ -62,6 +63,15 @@ def of_remote_starts(size: Size, database_url: str | None, database: str) -> Seq
     return [at_most(what, p99_ms, remote_start.TARGET_P99_MS, "ms", database=database)]
 
 
+def of_busy_api(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
+    return busy_api.rows(size.chargers, size.seconds, database_url, database)
+
+
+def of_busy_api_roles(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
+    assert database_url is not None
+    return busy_api.rows_of_roles(size.chargers, size.seconds, database_url)
+
+
 def of_cdrs(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
     names = [Charger(number).station_id for number in range(size.stops)]
     with serving(names, database_url, tariff=cdrs.TARIFF) as service:
@@ -109,6 +119,8 @@ PARTS: Parts = {
     "fleet": (of_fleet, EACH),
     "remote-starts": (of_remote_starts, EACH),
     "cdrs": (of_cdrs, EACH),
+    "busy-api": (of_busy_api, EACH),
+    "busy-api-roles": (of_busy_api_roles, POSTGRESQL),
     "lists": (of_lists, NONE),
     "bus": (of_bus, EACH),
     "roles": (of_roles, POSTGRESQL),

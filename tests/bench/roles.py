@@ -6,8 +6,9 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
 
@@ -18,12 +19,11 @@ from sqlalchemy import func, select
 from csms.database import Database
 from csms.models import MeterSampleRow, Transaction
 from tests.bench.load import Charger, Measured, cpu_seconds, measure
-from tests.bench.service import PASSWORD, free_port, open_network, server
+from tests.bench.service import PASSWORD, Serving, free_port, open_network, server
 from tests.bench.table import Row
 from tests.redis_server import RedisServer
 
 ACTION = "MeterValues"
-ROLES = ("gateway", "worker")
 OF_EACH = 2
 STANDING_S = 10.0
 SETTLED_S = 5.0  # after the start, and after what went before
@@ -40,32 +40,8 @@ class Costs(NamedTuple):
 def rows(chargers: int, messages: int, database_url: str) -> Sequence[Row]:
     """Raises LookupError where Redis is not installed."""
     names = [Charger(number).station_id for number in range(chargers)]
-    open_network(database_url, names)
-    with ExitStack() as stack:
-        redis_url = stack.enter_context(_redis())
-        with redis.Redis.from_url(redis_url) as client:
-            redis_pid = int(client.info("server")["process_id"])
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        secret = secrets.token_urlsafe(32)
-        pids: dict[str, list[int]] = {role: [] for role in ROLES}
-        urls = []
-        for role in ("worker", "gateway"):
-            for _ in range(OF_EACH):
-                port, metrics_port = free_port(), free_port()
-                environment = {
-                    "ROAMBRIDGE_DATABASE_URL": database_url,
-                    "ROAMBRIDGE_REDIS_URL": redis_url,
-                    "ROAMBRIDGE_DATA_DIR": folder,
-                    "ROAMBRIDGE_OCPP_LISTEN": f"127.0.0.1:{port}",
-                    "ROAMBRIDGE_METRICS_LISTEN": f"127.0.0.1:{metrics_port}",
-                    "ROAMBRIDGE_SECRET_KEY": secret,
-                }
-                listens = port if role == "gateway" else metrics_port
-                command = [sys.executable, "-m", "ocpi_bridge", role]
-                pids[role].append(stack.enter_context(server(command, listens, environment)))
-                if role == "gateway":
-                    urls.append(f"ws://127.0.0.1:{port}/ocpp")
-        measured, costs = uvloop.run(_run(urls, pids | {"Redis": [redis_pid]}, chargers, messages))
+    with deployed(database_url, names, dict.fromkeys(("worker", "gateway"), OF_EACH)) as running:
+        measured, costs = uvloop.run(_run(running.ocpp_urls, running.pids, chargers, messages))
     stored = _stored(database_url)
     told = measured.messages + messages // 10 // chargers * chargers  # those it warmed up with too
     same = stored == (chargers, told)
@@ -94,6 +70,60 @@ def rows(chargers: int, messages: int, database_url: str) -> Sequence[Row]:
             database="postgresql",
         ),
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed(Serving):
+    """`ocpp_urls`: of each gateway. `pids`: by role, and of Redis."""
+
+    ocpp_urls: Sequence[str]
+    pids: dict[str, list[int]]
+
+
+@contextmanager
+def deployed(
+    database_url: str, names: Sequence[str], roles: Mapping[str, int], *, settings: Mapping[str, str] | None = None
+) -> Iterator[Deployed]:
+    """So many processes of each role, started in this order, over a Redis of their own. Raises LookupError where Redis is not
+    installed."""
+    with ExitStack() as stack:
+        redis_url = stack.enter_context(_redis())
+        with redis.Redis.from_url(redis_url) as client:
+            redis_pid = int(client.info("server")["process_id"])
+        open_network(database_url, names)
+        http_port = free_port()
+        common = {
+            "ROAMBRIDGE_DATABASE_URL": database_url,
+            "ROAMBRIDGE_REDIS_URL": redis_url,
+            "ROAMBRIDGE_DATA_DIR": stack.enter_context(tempfile.TemporaryDirectory()),
+            "ROAMBRIDGE_SECRET_KEY": secrets.token_urlsafe(32),
+            "ROAMBRIDGE_PUBLIC_URL": f"http://127.0.0.1:{http_port}",
+            "ROAMBRIDGE_OUTBOUND_ALLOW": "127.0.0.0/8",
+            **(settings or {}),
+        }
+        pids: dict[str, list[int]] = {role: [] for role in roles}
+        urls = []
+        for role in (role for role, count in roles.items() for _ in range(count)):
+            port, metrics_port = free_port(), free_port()
+            own = {
+                "ROAMBRIDGE_OCPP_LISTEN": f"127.0.0.1:{port}",
+                "ROAMBRIDGE_HTTP_LISTEN": f"127.0.0.1:{http_port}",
+                "ROAMBRIDGE_METRICS_LISTEN": f"127.0.0.1:{metrics_port}",
+            }
+            listens = {"gateway": port, "worker": metrics_port, "api": http_port}[role]
+            command = [sys.executable, "-m", "ocpi_bridge", role]
+            pids[role].append(stack.enter_context(server(command, listens, common | own)))
+            if role == "gateway":
+                urls.append(f"ws://127.0.0.1:{port}/ocpp")
+        yield Deployed(
+            pid=pids["worker"][0],
+            ocpp_url=urls[0],
+            public_url=common["ROAMBRIDGE_PUBLIC_URL"],
+            database_url=database_url,
+            environment=common,
+            ocpp_urls=urls,
+            pids=pids | {"Redis": [redis_pid]},
+        )
 
 
 def _told(costs: dict[str, float], unit: str) -> str:

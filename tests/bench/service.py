@@ -24,7 +24,7 @@ START_LIMIT_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """A running service. `pid`: of its process."""
+    """A running service. `pid`: of its process; of roles, the first worker's."""
 
     pid: int
     ocpp_url: str
@@ -42,10 +42,14 @@ class Serving:
 
 @contextmanager
 def serving(
-    station_ids: Sequence[str], database_url: str | None, *, tariff: Mapping[str, Any] | None = None
+    station_ids: Sequence[str],
+    database_url: str | None,
+    *,
+    tariff: Mapping[str, Any] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Serving]:
     """With a card of the same name for each station. `database_url` None: a SQLite file; else an empty database. `tariff`:
-    what charging costs everywhere."""
+    what charging costs everywhere. `settings`: of the environment, beside those that are needed."""
     with tempfile.TemporaryDirectory() as folder:
         port, http_port = free_port(), free_port()
         url = database_url or f"sqlite:///{folder}/bench.db"
@@ -57,6 +61,7 @@ def serving(
             "ROAMBRIDGE_PUBLIC_URL": f"http://127.0.0.1:{http_port}",
             "ROAMBRIDGE_OUTBOUND_ALLOW": "127.0.0.0/8",
             "ROAMBRIDGE_SECRET_KEY": secrets.token_urlsafe(32),
+            **(settings or {}),
         }
         open_network(url, station_ids, tariff)
         with server([sys.executable, "-m", "ocpi_bridge", "serve"], port, environment) as pid:
