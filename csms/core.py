@@ -57,7 +57,7 @@ log = structlog.get_logger(__name__)
 R = TypeVar("R")
 
 BATCH_AT_MOST = 500
-BOOTS_AT_MOST = 50  # of a batch: they cost most, and after a reconnect storm nobody else waits behind them (X07)
+BOOTS_AT_MOST = 100  # of a batch: they cost most, and after a reconnect storm nobody else waits long behind them (X07)
 ROUNDS_AT_MOST = 4  # an event that loses a row to another worker is decided again; losing it this often is a fault
 
 TOLD_MORE = frozenset(

@@ -23,7 +23,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import UserDefinedType
 
 from csms.prepared import driver
-from csms.turns import IMMEDIATE, Turns
+from csms.turns import IMMEDIATE, READER_CACHE_KB, Turns
 
 T = TypeVar("T")
 
@@ -166,7 +166,6 @@ def _current_transaction_on_sqlite(*_: Any, **__: Any) -> str:
 # ---- the engines ----------------------------------------------------------------------------------------------------
 
 SQLITE_BUSY_TIMEOUT_S = 20
-SQLITE_CACHE_KB = 8_000  # of each connection; what is not in it is mostly in the operating system's
 POSTGRES_IDLE_LIMIT_MS = 60_000  # a forgotten open transaction would stall every journal cursor
 POOL_SIZE = 8
 PING_AFTER_S = 1.0
@@ -342,7 +341,7 @@ def _sqlite(url: str, *, synchronous: str = "FULL") -> Engine:
             f"synchronous={synchronous}",
             "foreign_keys=ON",
             f"busy_timeout={SQLITE_BUSY_TIMEOUT_S * 1000}",
-            f"cache_size=-{SQLITE_CACHE_KB}",
+            f"cache_size=-{READER_CACHE_KB}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
