@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Insert, Table, Update, bindparam, update
+from sqlalchemy import Connection, Dialect, Float, Insert, LargeBinary, Table, Update, bindparam, update
 
-from csms.prepared import driver
+from csms.prepared import array, driver
 
 NEW = "new_"  # SQLAlchemy keeps a column's own name for itself
 THE_KEY = "the_key"
@@ -81,11 +81,14 @@ class ManyChanges:
             self._together = self._compile(connection.dialect)
         statement, processors = self._together
         arrays = {
-            name: [row[name] if process is None else process(row[name]) for row in rows]
+            name: self._array(name, [row[name] if process is None else process(row[name]) for row in rows])
             for name, process in zip(self._columns, processors, strict=True)
         }
         with driver(connection, statement) as raw:
             raw.execute(statement, arrays)
+
+    def _array(self, name: str, values: list[Any]) -> Any:
+        return values if isinstance(self._columns[name], Float | LargeBinary) else array(values)
 
     def _compile(self, dialect: Dialect) -> tuple[str, Sequence[Callable[[Any], Any] | None]]:
         types = {name: type_.dialect_impl(dialect) for name, type_ in self._columns.items()}

@@ -8,6 +8,7 @@ from sqlalchemy import insert, select
 from csms.database import Database
 from csms.many_rows import ManyChanges, ManyRows
 from csms.models import JournalEntry, Station, Transaction
+from csms.prepared import Look, among
 from csms.stations import provision
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=timezone(timedelta(hours=2)))
@@ -74,6 +75,43 @@ def test_every_type_of_column_can_be_changed(database: Database) -> None:
         ManyChanges(STATIONS, "station_id", list(values)).execute(connection, rows)
         found = connection.execute(select(*(STATIONS.c[name] for name in values)).order_by(STATIONS.c.station_id)).all()
     assert [tuple(row) for row in found] == [(0.5, AT, True, 7, "Acme"), (None, None, None, 8, "Ü")]
+
+
+WORDS = [
+    "",
+    "NULL",
+    "null",
+    "{}",
+    '"',
+    "\\",
+    '\\"',
+    "a,b",
+    " x ",
+    "line\nfeed",
+    "\t",
+    "\x07",
+    "'",
+    "\u2028",
+    "🔌",
+    "[1]",
+    "%s",
+]
+
+
+def test_every_text_is_found_and_changed_as_it_is(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(insert(JOURNAL), [ROW | {"event_id": str(n), "subject": w} for n, w in enumerate(WORDS)])
+        looked = Look(select(JOURNAL.c.event_id).where(among(JOURNAL.c.subject, "subjects")).order_by(JOURNAL.c.id))
+        found = {word: looked.rows(connection, subjects=[word, "never told"]) for word in WORDS}
+        together = looked.rows(connection, subjects=WORDS)
+        rows = [{"the_key": str(n), "station_id": word, "data": {"is": word}} for n, word in enumerate(WORDS)]
+        ManyChanges(JOURNAL, "event_id", ["station_id", "data"]).execute(connection, rows)
+        changed = connection.execute(select(JOURNAL.c.station_id, JOURNAL.c.data).order_by(JOURNAL.c.id)).all()
+    assert {word: [tuple(row) for row in rows] for word, rows in found.items()} == {
+        word: [(str(n),)] for n, word in enumerate(WORDS)
+    }
+    assert [event_id for (event_id,) in together] == [str(n) for n in range(len(WORDS))]
+    assert [tuple(row) for row in changed] == [(word, {"is": word}) for word in WORDS]
 
 
 def test_columns_that_python_would_fill_are_not_left_out(database: Database) -> None:
