@@ -53,7 +53,7 @@ def figures(chargers: int, load: Load) -> Iterator[tuple[str, str]]:
     yield "frames a second in a storm of one minute", f"{chargers * STORM_FRAMES / STORM_S:,.0f}"
     yield "gateways, at 10,000 each", f"{gateways:,}"
     yield "their memory", f"{(chargers * KB_A_CHARGER / 1024 + gateways * MB_A_PROCESS) / 1024:,.1f} GB"
-    yield "cores busy, all roles", f"{cores:,.1f}"
+    yield "cores busy, in one process", f"{cores:,.1f}"
     yield "rows written a second", f"{2 * messages + samples + facts:,.0f}"
     yield "stored a day, with the message log", f"{bytes_a_day / 1e9:,.0f} GB"
     yield "CDRs a second", f"{chargers * load.charges_a_day / DAY_S:,.1f}"

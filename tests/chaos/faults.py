@@ -11,6 +11,7 @@ from tests.postgres_cluster import PostgresCluster
 from tests.redis_server import RedisServer
 
 AWAY_S = 2.0
+SLOW_S, SLOW_FOR_S = 3.0, 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,13 @@ async def partner_away(field: Field) -> None:
     await field.partner.close(False)
 
 
+async def partner_slow(field: Field) -> None:
+    """Each answer takes it long, and what it must still hear piles up."""
+    await field.partner.slow(SLOW_S)
+    await asyncio.sleep(SLOW_FOR_S)
+    await field.partner.slow(0.0)
+
+
 FAULTS: Mapping[str, Callable[[Field], Awaitable[None]]] = {
     "a worker killed": partial(killed, "worker-1"),
     "the other worker killed": partial(killed, "worker-2"),
@@ -61,4 +69,5 @@ FAULTS: Mapping[str, Callable[[Field], Awaitable[None]]] = {
     "PostgreSQL crashed and started": postgres_restarted,
     "PostgreSQL's connections cut": postgres_cut,
     "the partner away": partner_away,
+    "the partner slow": partner_slow,
 }

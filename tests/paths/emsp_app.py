@@ -36,6 +36,7 @@ class Party:
         self.allowed: dict[str, str] = {}
         self.silent = False
         self.closed = False
+        self.takes_s = 0.0  # to answer, beyond what py_ocpi takes
         self.objects: dict[tuple[Any, str], dict[str, Any]] = {}
         self.requests: list[dict[str, Any]] = []
 
@@ -163,6 +164,8 @@ class Platform:
                 party.silent = True
             case "close":
                 party.closed = order["closed"]
+            case "slow":
+                party.takes_s = order["takes_s"]
             case "requests":
                 return party.requests
             case "token":
@@ -226,6 +229,7 @@ class Recorder:
         if party.closed:
             await _answer(send, {"closed": "for maintenance"}, status=503)
             return
+        await asyncio.sleep(party.takes_s)
         await self._app(scope, again, kept)
 
 

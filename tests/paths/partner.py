@@ -135,6 +135,10 @@ class Partner:
         """Its platform is under maintenance, or open again."""
         await self.order("close", closed=closed)
 
+    async def slow(self, takes_s: float) -> None:
+        """From now on so long passes before it does what it is asked."""
+        await self.order("slow", takes_s=takes_s)
+
     async def requests(self, method: str, path: str = "") -> Sequence[dict[str, Any]]:
         """In the order in which py_ocpi answered them; no method means any."""
         everything = await self.order("requests")
