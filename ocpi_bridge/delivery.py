@@ -23,7 +23,7 @@ __all__ = ["Deliveries", "Render"]
 
 log = structlog.get_logger(__name__)
 
-GATHER_S = 0.02  # under load one look serves several changes
+GATHER_S = 0.02  # under load one look serves several changes, and one commit several answers
 AT_ONCE = 8  # calls to one partner at a time
 AHEAD = 4 * AT_ONCE  # made ready at a time for a partner whose last answer came within QUICK_S
 QUICK_S = 0.25
@@ -148,5 +148,7 @@ class Deliveries:
         async with self._settling:
             if not any(waiting is answered for waiting in self._answered):
                 return
+            if self._busy.total() > len(self._answered):  # more is on its way
+                await asyncio.sleep(GATHER_S)
             together, self._answered = self._answered, []
             await asyncio.to_thread(self._ledger.settle, together)

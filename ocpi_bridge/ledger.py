@@ -77,12 +77,12 @@ class Ledger:
                 prepared = None
         if prepared is None:
             prepared = [one for due in picked for one in self._alone(due)]
+        if not prepared:
+            return ()
         try:
             return self._leased(prepared, now)
         except Exception:
-            if len(prepared) == 1:
-                raise
-        return [job for one in prepared for job in self._leased_alone(one, now)]
+            return [job for one in prepared for job in self._leased_alone(one, now)]
 
     def _alone(self, due: Due) -> Sequence[Prepared]:
         """One that cannot be made ready must not silence the others."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from csms.database import Database
 from csms.events import ConnectorStatus
 from csms.journal import FactType
 from csms.models import Connector, Location, Tariff
-from ocpi_bridge import delivery
+from ocpi_bridge import delivery, next_call
 from ocpi_bridge.delivery import AHEAD, AT_ONCE
 from ocpi_bridge.emsp_client import Delivery as Answer
 from ocpi_bridge.emsp_client import Peer, Reply
@@ -534,6 +535,37 @@ async def test_an_object_that_cannot_be_shown_silences_only_itself(world: World,
         row = await until(lambda: world.failed("sessions", "broken"))
     assert "no such thing" in row.last_error
     assert row.next_attempt_at > world.clock()
+
+
+@only_sqlite
+async def test_one_that_cannot_be_written_down_stops_no_deliveries(
+    world: World, emsp: EmspSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CDR that must wait for its session, which cannot be kept, alone in its look."""
+    partner = world.trust(emsp)
+    world.session(partner)
+    world.bill(partner)
+    late = next_call.NextCalls._later
+
+    def unwritable(self: Any, *what: Any) -> Any:
+        step = late(self, *what)
+
+        def fails(connection: Any) -> None:
+            step(connection)
+            raise ValueError("no room")
+
+        return fails
+
+    monkeypatch.setattr(next_call.NextCalls, "_later", unwritable)
+    world.change(
+        Delivery, Delivery.module == "sessions", attempts=1, next_attempt_at=world.clock() + timedelta(hours=1)
+    )
+    ledger = Ledger(world.database, world.partners, world.render.together, clock=world.clock)
+    assert ledger.take(lambda _: AT_ONCE, (), {}) == []
+    row = world.delivery("cdrs", RECORD)
+    assert (row.attempts, row.told) == (1, 0)
+    assert row.next_attempt_at > world.clock()
+    assert "no room" in row.last_error
 
 
 # ---- restarts and registrations -------------------------------------------------------------------------------------
