@@ -43,7 +43,9 @@ def rows(stations: int, seconds: float, database_url: str | None, database: str)
     back, others = storm["reconnects"] or {}, storm["in_storm"] or {}
     complete = back.get("calls", 0) == round(stations * (1 - STAY)) and not storm["losses"]
     reached = [
-        at_most("memory of a connected, booted charger", each_kb, KB_A_CHARGER, "KB", database=database),
+        at_most(
+            "memory of an idle charger: connected, booted, not charging", each_kb, KB_A_CHARGER, "KB", database=database
+        ),
         at_most(f"memory of the process with {many}", rss["connected"], MB_OF_ALL, "MB", database=database),
         at_most(
             f"{many}, {per_s:,} MeterValues/s: p99 answer",

@@ -1,12 +1,11 @@
 """The last run of the benchmark is kept beside docs/performance.md, and its table in that page is made of it."""
 
 import json
-from pathlib import Path
 from typing import Any
 
+from tests.bench.kept import DOCS, between
 from tests.bench.table import markdown
 
-DOCS = Path(__file__).parents[2] / "docs"
 PAGE, KEPT = DOCS / "performance.md", DOCS / "performance.json"
 BEGINS, ENDS = "<!-- the last run: made by make bench ARGS=--page -->", "<!-- end of the last run -->"
 
@@ -17,6 +16,4 @@ def write(told: dict[str, Any]) -> None:
 
 
 def with_table(page: str, told: dict[str, Any]) -> str:
-    before, _, rest = page.partition(BEGINS)
-    _, _, after = rest.partition(ENDS)
-    return f"{before}{BEGINS}\n{markdown(told)}\n{ENDS}{after}"
+    return between(page, BEGINS, ENDS, markdown(told))

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from csms.simulator.server_memory import of_process
-from tests.bench import postgres
+from tests.bench import kept, postgres, table
 from tests.bench.service import PASSWORD, Serving, serving
 
 SAMPLES = 600  # of the memory, in a run
@@ -68,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, default=10.0, help="MB an hour; 1 is returned for surely more")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there too")
+    parser.add_argument("--page", action="store_true", help="keep what was found, and put it into docs/performance.md")
     options = parser.parse_args(arguments)
+    machine = table.machine()
     names = [f"SIM{number:05d}" for number in range(1, options.stations + 1)]
     seconds = options.minutes * 60
     with ExitStack() as stack:
@@ -89,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = {
         "minutes": options.minutes,
         "stations": options.stations,
+        "database": options.database,
         "mb_an_hour": mb_an_hour,
         "error": error if math.isfinite(error) else None,
         "mb": [points[0][1], points[-1][1]] if points else [],
@@ -105,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
+    if options.page:
+        kept.keep_soak(kept.stamped(found, "soak", arguments, machine))
     grows = mb_an_hour - SURE * error > options.limit
     return 1 if grows or told["losses"] else 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tests.bench import kept, table
 from tests.chaos.ground import ground
 from tests.chaos.story import Plan, Report, live_through
 from tests.postgres_cluster import PostgresCluster
@@ -22,9 +23,13 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=8.0, help="seconds between faults")
     parser.add_argument("--seed", type=int, default=0, help="of the order of faults")
     parser.add_argument("--json", action="store_true", help="the report as JSON")
+    parser.add_argument("--page", action="store_true", help="keep the report, and put it into docs/chaos.md")
     asked = parser.parse_args()
+    machine = table.machine()
     plan = Plan(stations=asked.stations, seconds=60 * asked.minutes, every_s=asked.every, seed=asked.seed)
     report = asyncio.run(_run(plan))
+    if asked.page:
+        kept.keep_chaos(kept.stamped(report.summary(plan), "chaos", None, machine))
     if asked.json:
         print(json.dumps(report.told(), indent=2))
     else:

@@ -60,6 +60,21 @@ class Report:
     def told(self) -> dict[str, Any]:
         return {"faults": self.faults, "bills": self.bills, "wrong": self.wrong, "load": self.load.told()}
 
+    def summary(self, plan: Plan) -> dict[str, Any]:
+        """What docs/chaos.md shows of it."""
+        tally = self.load.tally
+        return {
+            "minutes": round(plan.seconds / 60, 1),
+            "stations": plan.stations,
+            "seed": plan.seed,
+            "answered": tally.answered.total(),
+            "cut": tally.cut,
+            "charges": len(tally.played),
+            "bills": self.bills,
+            "faults": self.faults,
+            "wrong": self.wrong,
+        }
+
 
 async def live_through(here: Field, plan: Plan) -> Report:
     """The deployment of `here` runs, and nobody is registered yet."""

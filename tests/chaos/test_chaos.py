@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import kept
 from tests.chaos.faults import FAULTS
 from tests.chaos.ground import ground
 from tests.chaos.story import Plan, live_through
@@ -25,6 +26,10 @@ async def test_whatever_breaks_what_was_acknowledged_is_kept_once_and_billed_onc
         cluster.remove()
     assert report.wrong == []
     assert report.bills >= 12
+    told = report.summary(Plan(stations=12, seconds=30.0))
+    assert f"{told['bills']} bills. Lost, doubled or different: 0." in kept.chaos_markdown(
+        kept.stamped(told, "chaos", [], "here")
+    )
 
 
 def test_a_long_run_breaks_everything_in_an_order_that_can_be_had_again() -> None:
