@@ -37,7 +37,7 @@ class Usual:
         action, decode, make = known
         try:
             _, message_id, _, payload = decode(data)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
         event = make(payload, station_id, received_at)
         return None if event is None else (message_id, action, event)
