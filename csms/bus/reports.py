@@ -1,11 +1,11 @@
 """What a charger says goes into its station's stream, and the core's reply comes back to whoever waits for it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from csms.bus import NotTaken, names
+from csms.bus import NotTaken, Told, names
 from csms.bus.entries import NotHandled, Replied, Reported, entry_to_bytes, reply_from
 from csms.bus.life import Life
 from csms.bus.outbox import Outbox
@@ -45,24 +45,38 @@ class Reports:
         """Redis is away, or the workers are so far behind that nobody more should be let in."""
         return self._life.away or max(self._life.depths) >= self._bound
 
-    async def report(self, event: Event[R], /) -> R:
+    def report(self, event: Event[R], /) -> Awaitable[R]:
         """bus.Report. Waits for room in the stream and then for the reply, as long as its caller does; who gives up may
         report the same again. Raises NotTaken when the core could not handle it."""
         if isinstance(event, HeartbeatReceived):
-            return cast(R, HeartbeatReply(current_time=self._clock()))
+            return Told(cast(R, HeartbeatReply(current_time=self._clock())))
         stream = names.stream_of(event.station_id, self._streams)
-        while self._life.away or self._life.depths[stream] >= self._bound:
+        if self._full(stream):
+            return self._put_later(event, stream)
+        return self._put(event, stream)
+
+    def _full(self, stream: int) -> bool:
+        return self._life.away or self._life.depths[stream] >= self._bound
+
+    async def _put_later(self, event: Event[R], stream: int) -> R:
+        while self._full(stream):
             self._life.beaten.clear()
             await self._life.beaten.wait()
+        return await self._put(event, stream)
+
+    def _put(self, event: Event[R], stream: int) -> asyncio.Future[R]:
         data = entry_to_bytes(Reported(cast(AnyEvent, event), self._process_id))
         reply: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         waiting = Waiting(event, names.events(stream), data, reply)
         self._waiting[event.event_id] = waiting
+        reply.add_done_callback(lambda _: self._ended(waiting))
         self._say(waiting)
-        try:
-            return await reply
-        finally:
-            self._waiting.pop(event.event_id, None)
+        return reply
+
+    def _ended(self, waiting: Waiting) -> None:
+        """It was answered, or who asked has given up; perhaps the same was reported again since."""
+        if self._waiting.get(waiting.event.event_id) is waiting:
+            del self._waiting[waiting.event.event_id]
 
     def say_again(self) -> None:
         """Redis may have lost what it held: everything that is unanswered, in its order. What it did not lose is handled

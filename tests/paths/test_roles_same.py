@@ -89,7 +89,7 @@ def kept(records: Records, query: Any) -> list[Any]:
 async def test_many_processes_answer_and_keep_what_one_does(  # B15
     tmp_path: Path, sqlite_url: str, deployment: Deployment
 ) -> None:
-    at = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=9)
+    at = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=7)  # a busy machine has three to get through
     folder = tmp_path / "one"
     folder.mkdir()
     one = Service(folder, sqlite_url)

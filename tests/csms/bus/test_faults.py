@@ -40,7 +40,7 @@ async def test_a_worker_that_dies_between_commit_and_answer_is_followed_by_one_t
     dying = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
     try:
         assert dying.stdout is not None
-        reporting = asyncio.create_task(gateway.bus.report(start("CP1")))
+        reporting = asyncio.ensure_future(gateway.bus.report(start("CP1")))
         async with asyncio.timeout(30):
             while not (said := await dying.stdout.readline()).startswith(b"committed"):  # not a line of its log
                 assert said
@@ -91,7 +91,7 @@ async def test_what_waited_in_a_redis_that_died_is_handled_whether_it_was_kept_o
     gateway = await roles.gateway()
     story = roles.story()
     story.site(*(f"CP{n}" for n in range(20)))
-    reporting = [asyncio.create_task(gateway.bus.report(boot(f"CP{n}"))) for n in range(20)]
+    reporting = [asyncio.ensure_future(gateway.bus.report(boot(f"CP{n}"))) for n in range(20)]
     await until(lambda: waiting(redis_server) == 20)
     redis_server.kill()
     if not kept:
@@ -128,7 +128,7 @@ async def test_a_redis_that_dies_under_load_loses_and_doubles_nothing(roles: Rol
 
 async def test_what_one_station_says_at_once_is_handled_in_its_order(roles: Roles, redis_server: RedisServer) -> None:
     gateway = await roles.gateway()
-    reporting = [asyncio.create_task(gateway.bus.report(boot("CP1", firmware_version=str(n)))) for n in range(60)]
+    reporting = [asyncio.ensure_future(gateway.bus.report(boot("CP1", firmware_version=str(n)))) for n in range(60)]
     await until(lambda: waiting(redis_server) == 60)
     worker = await roles.worker()
     worker.story.site("CP1")
@@ -237,7 +237,7 @@ async def test_what_killed_five_workers_waits_for_a_person_who_may_send_it_again
     gateway = await roles.gateway()
     story = roles.story()
     story.site("CP1")
-    reporting = asyncio.create_task(gateway.bus.report(boot("CP1")))
+    reporting = asyncio.ensure_future(gateway.bus.report(boot("CP1")))
     await until(lambda: waiting(redis_server) == 1)
     redis_server.delivered("CP1", times=5)
     await roles.worker()
@@ -260,7 +260,7 @@ async def test_after_several_deaths_what_was_under_way_is_taken_one_by_one(
     gateway = await roles.gateway()
     story = roles.story()
     story.site("CP1")
-    reporting = [asyncio.create_task(gateway.bus.report(boot("CP1", firmware_version=str(n)))) for n in range(5)]
+    reporting = [asyncio.ensure_future(gateway.bus.report(boot("CP1", firmware_version=str(n)))) for n in range(5)]
     await until(lambda: waiting(redis_server) == 5)
     redis_server.delivered("CP1", times=3)
     await roles.worker()
@@ -284,7 +284,7 @@ async def test_a_message_of_another_release_takes_no_other_along(roles: Roles, r
     gateway = await roles.gateway()
     story = roles.story()
     story.site("CP1")
-    reporting = asyncio.create_task(gateway.bus.report(event := boot("CP1")))
+    reporting = asyncio.ensure_future(gateway.bus.report(event := boot("CP1")))
     await until(lambda: waiting(redis_server) == 1)
     reply = BootReply(status=ACCEPTED, current_time=NOON, interval_s=300)
     messages = [["of the next release", 1], ["replied", event.event_id, reply]]
@@ -300,10 +300,10 @@ async def test_a_full_stream_takes_no_more_until_a_worker_has_made_room(
     gateway = await roles.gateway(bound=5)
     story = roles.story()
     story.site("CP1")
-    reporting = [asyncio.create_task(gateway.bus.report(boot("CP1"))) for _ in range(5)]
+    reporting = [asyncio.ensure_future(gateway.bus.report(boot("CP1"))) for _ in range(5)]
     await until(lambda: gateway.bus.overloaded)
-    late = asyncio.create_task(gateway.bus.report(boot("CP1")))
-    given_up = asyncio.create_task(gateway.bus.report(boot("CP1")))
+    late = asyncio.ensure_future(gateway.bus.report(boot("CP1")))
+    given_up = asyncio.ensure_future(gateway.bus.report(boot("CP1")))
     depth = gateway.bus.measures().oldest_s[names.stream_of("CP1")]
     await until(lambda: gateway.bus.measures().oldest_s[names.stream_of("CP1")] > depth)  # another second went by
     assert waiting(redis_server) == 5

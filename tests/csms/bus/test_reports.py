@@ -1,9 +1,10 @@
 """What a charger says at a gateway is answered by a worker, once, in order."""
 
 import asyncio
+import contextlib
 
 from csms.events import RegistrationStatus
-from csms.models import StationBoot
+from csms.models import HandledEvent, StationBoot
 from tests.csms.bus.roles import Roles
 from tests.csms.bus.words import boot
 
@@ -17,3 +18,20 @@ async def test_a_boot_at_a_gateway_is_answered_by_a_worker(roles: Roles) -> None
     assert reply.status is RegistrationStatus.ACCEPTED
     assert reply.current_time == worker.story.now
     assert [row.station_id for row in worker.story.rows(StationBoot)] == ["CP1"]
+
+
+async def test_who_gave_up_may_report_the_same_again(roles: Roles) -> None:
+    gateway = await roles.gateway()
+    event = boot("CP1")
+    given_up = asyncio.ensure_future(gateway.bus.report(event))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    again = asyncio.ensure_future(gateway.bus.report(event))  # at once, before anybody heard of the first
+    with contextlib.suppress(asyncio.CancelledError):
+        await given_up
+    worker = await roles.worker()
+    worker.story.site("CP1")
+    async with asyncio.timeout(30):
+        reply = await again
+    assert reply.status is RegistrationStatus.ACCEPTED
+    assert [row.event_id for row in worker.story.rows(HandledEvent)] == [event.event_id]
