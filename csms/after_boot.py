@@ -12,7 +12,8 @@ from typing import TypeAlias
 import structlog
 from sqlalchemy import Connection, bindparam, select
 
-from csms import configuration, lock_order
+from csms import boot_settings, configuration, lock_order
+from csms.boot_settings import BootPlan
 from csms.bus import ConnectionOpened, Send
 from csms.commands import (
     Answer,
@@ -23,7 +24,6 @@ from csms.commands import (
     TriggerKind,
     TriggerMessage,
 )
-from csms.configuration import BootPlan
 from csms.database import Database
 from csms.events import RegistrationStatus
 from csms.models import Station
@@ -186,11 +186,11 @@ class AfterBoot:
 
     def _plans_of(self, station_ids: Sequence[str]) -> Mapping[str, BootPlan | None]:
         with self._database.read() as connection:
-            return configuration.boot_plans(connection, station_ids, self._clock())
+            return boot_settings.boot_plans(connection, station_ids, self._clock())
 
     def _named(self, station_id: str) -> Sequence[GetConfiguration]:
         with self._database.read() as connection:
-            return configuration.named(connection, station_id)
+            return boot_settings.named(connection, station_id)
 
     def _about(self, station_id: str, keys: Sequence[str]) -> Sequence[GetConfiguration]:
         with self._database.read() as connection:
@@ -207,7 +207,7 @@ class AfterBoot:
 
     def _change(self, connection: Connection, told: Told) -> Sequence[ChangeConfiguration]:
         said = connection.execute(_KIND, {"station": told.station_id}).one()
-        return configuration.to_change(
+        return boot_settings.to_change(
             connection, told.station_id, told.plan, told.answers, self._clock(), self._left_alone(*said)
         )
 

@@ -1,19 +1,17 @@
 """A station's settings: what they are by its own word, what they should be, and how far the two are apart."""
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any, Final, TypeAlias, cast
 
-import msgspec
-from sqlalchemy import BindParameter, Connection, Row, Table, bindparam, case, delete, func, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import Insert
 
 from csms import features
 from csms.alerts import Alarm, raise_alarms
-from csms.bus import Admission
 from csms.commands import (
     Answer,
     ChangeConfiguration,
@@ -23,10 +21,10 @@ from csms.commands import (
     Outcome,
 )
 from csms.database import insert_for, insert_into
-from csms.events import MeterSample
 from csms.journal import Fact
-from csms.models import ActualSetting, DesiredSetting, MeterSampleRow, Station
+from csms.models import ActualSetting, DesiredSetting, Station
 from csms.requests import enqueue, is_secret
+from csms.setting_values import number_in, same
 from csms.stations import UnknownStation
 from csms.tokens import masked
 
@@ -36,14 +34,10 @@ SAMPLING = "MeterValueSampleInterval"
 MAX_KEYS = "GetConfigurationMaxKeys"
 MAX_CURRENT = "MaxCurrent"
 
-PING_S = 60  # T7: below every NAT's patience
-SAMPLE_S = 60  # C06
 SAMPLES_WELL_S = range(30, 61)
 TRIES_AT_MOST = 2  # Q03: so often may a station say yes and do no
-READ_EVERY = timedelta(days=1)
 KEY_LENGTH, VALUE_LENGTH = 50, 500
 READBACK = "job:readback"
-AFTER_BOOT = "job:after_boot"
 
 SAMPLED_BY = frozenset({SAMPLING.casefold(), "clockaligneddatainterval"})
 HAVE_THEIR_OWN_WAY = {  # writing these in passing would lock the station out
@@ -125,7 +119,7 @@ def wish(
     if not sure and _too_fine(key, value):
         raise Unwise(f"{key} of {value} s: samples finer than {SAMPLES_WELL_S.start} s cost more than they tell")
     key = key if known is None else known.key  # as the station spells it
-    _want(connection, station_id, key, value, wished_by, now)
+    want(connection, station_id, key, value, wished_by, now)
     command = ChangeConfiguration(station_id=station_id, key=key, value=value)
     return enqueue(connection, command, requested_by=wished_by, now=now, timeout_s=timeout_s)
 
@@ -269,7 +263,7 @@ def _keep(dialect: str) -> Insert:
 def landed(connection: Connection, command: ChangeConfiguration, answer: Answer, now: datetime) -> bool:
     """What a station made of a value that was wished for; True when it said that the setting is changed now. False for
     anything else, also for what nobody wished for."""
-    wished = _desired(connection, command.station_id).get(command.key.casefold())
+    wished = wishes_of(connection, command.station_id).get(command.key.casefold())
     if wished is None or wished.value != command.value:
         return False
     state, counts = LANDED[answer.outcome]
@@ -304,7 +298,7 @@ def _judge(
     connection: Connection, station_id: str, has: Mapping[str, ConfigurationSetting], unknown: set[str], now: datetime
 ) -> None:
     """Each wish by what the station just told. A yes that did not hold is asked for once more, and then no more (Q03)."""
-    wishes = _desired(connection, station_id)
+    wishes = wishes_of(connection, station_id)
     if not wishes:
         return
     booted_at = connection.execute(select(Station.booted_at).where(Station.station_id == station_id)).scalar()
@@ -334,90 +328,7 @@ def _judge(
             )
 
 
-# ---- after a Boot ---------------------------------------------------------------------------------------------------
-
-
-class BootPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to ask a station after its Boot. `first`: its settings were never read before."""
-
-    heartbeat_interval_s: int
-    first: bool
-    questions: tuple[GetConfiguration, ...]
-
-
-def boot_plans(connection: Connection, station_ids: Collection[str], now: datetime) -> Mapping[str, BootPlan | None]:
-    """Of each station all settings when they were never read, or not for a day; else those that we count on or wish
-    something of. None for a station that is not ours to ask."""
-    stations = {"stations": sorted(station_ids)}
-    read = {row.station_id: row for row in connection.execute(_READ, stations)}
-    wished: dict[str, list[Any]] = {}
-    for wish in connection.execute(_WISHED_OF, stations):
-        wished.setdefault(wish.station_id, []).append(wish)
-    plans: dict[str, BootPlan | None] = dict.fromkeys(station_ids)
-    for station_id, interval_s in connection.execute(_OURS, stations):
-        told_of = read.get(station_id)
-        # Read back one by one, some keys are always fresh: it is the stalest that tells when all were read.
-        fresh = told_of is not None and told_of.oldest >= now - READ_EVERY
-        keys = _counted_on(wished.get(station_id, ())) if fresh else ()
-        plans[station_id] = BootPlan(
-            heartbeat_interval_s=interval_s,
-            first=told_of is None,
-            questions=tuple(_questions(station_id, keys, told_of.most if told_of is not None else None)),
-        )
-    return plans
-
-
-def named(connection: Connection, station_id: str) -> Sequence[GetConfiguration]:
-    """The same by name, for a station that told nothing when asked for all."""
-    return questions(connection, station_id, _counted_on(_desired(connection, station_id).values()))
-
-
-def to_change(
-    connection: Connection,
-    station_id: str,
-    plan: BootPlan,
-    answers: Iterable[tuple[GetConfiguration, Answer]],
-    now: datetime,
-    left_alone: Container[str] = (),
-) -> Sequence[ChangeConfiguration]:
-    """Keep what the station told after its Boot, wish what we count on, and say what must be sent to it: B08, T7, C06 and
-    what drifted. A key that it does not have, or does not let us write, is left alone; so is one of `left_alone`, unless
-    somebody wished for it."""
-    has: dict[str, ConfigurationSetting] = {}
-    for asked, answer in answers:
-        if isinstance(answer, ConfigurationAnswer) and answer.outcome is Outcome.ACCEPTED:
-            told(connection, station_id, answer, now, whole=not asked.keys)
-            has |= {setting.key.casefold(): setting for setting in answer.settings}
-    wishes, added = _desired(connection, station_id), False
-    for key, value in _counted_values(plan, has).items():
-        setting, wished = has.get(key.casefold()), wishes.get(key.casefold())
-        if key in left_alone or setting is None or setting.readonly or (wished is None and same(value, setting.value)):
-            continue
-        if wished is None or (wished.wished_by == AFTER_BOOT and wished.value != value):
-            _want(connection, station_id, setting.key, value, AFTER_BOOT, now)
-            added = True
-    if added:
-        wishes = _desired(connection, station_id)
-    return [
-        ChangeConfiguration(station_id=station_id, key=wished.key, value=wished.value)
-        for key, wished in sorted(wishes.items())
-        if wished.state == "open"
-        and wished.tries < TRIES_AT_MOST
-        and not (key in has and (has[key].readonly or same(wished.value, has[key].value)))
-    ]
-
-
-def _counted_values(plan: BootPlan, has: Mapping[str, ConfigurationSetting]) -> dict[str, str]:
-    values = {HEARTBEAT: str(plan.heartbeat_interval_s), PING: str(PING_S)}
-    sampled = has.get(SAMPLING.casefold())
-    if plan.first and sampled is not None and number_in(sampled.value) not in SAMPLES_WELL_S:
-        values[SAMPLING] = str(SAMPLE_S)
-    return values
-
-
-def _counted_on(wishes: Iterable[Any]) -> tuple[str, ...]:
-    alive = [row.key for row in wishes if row.state not in ("unsupported", "refused")]
-    return tuple({key.casefold(): key for key in (HEARTBEAT, PING, *sorted(alive))}.values())
+# ---- what is asked ---------------------------------------------------------------------------------------------------
 
 
 def questions(connection: Connection, station_id: str, keys: Sequence[str]) -> Sequence[GetConfiguration]:
@@ -425,10 +336,10 @@ def questions(connection: Connection, station_id: str, keys: Sequence[str]) -> S
     if not keys:
         return [GetConfiguration(station_id=station_id)]
     row = _actual(connection, station_id).get(MAX_KEYS.casefold())
-    return _questions(station_id, keys, row.value if row is not None else None)
+    return asked_at_once(station_id, keys, row.value if row is not None else None)
 
 
-def _questions(station_id: str, keys: Sequence[str], most: str | None) -> Sequence[GetConfiguration]:
+def asked_at_once(station_id: str, keys: Sequence[str], most: str | None) -> Sequence[GetConfiguration]:
     if not keys:
         return [GetConfiguration(station_id=station_id)]
     at_once = number_in(most) or len(keys)
@@ -438,66 +349,7 @@ def _questions(station_id: str, keys: Sequence[str], most: str | None) -> Sequen
     ]
 
 
-# ---- stations that sample too finely (a watch rule) -----------------------------------------------------------------
-
-LOOKED_AT = timedelta(minutes=10)
-SUSPICIOUS = 24  # messages of one EVSE in that time; every 30 s are 20
-
-
-def sampled_too_often(connection: Connection, now: datetime) -> Sequence[Fact]:
-    """C06: told once a day. By the station's own times, so that one which delivers what it kept is not accused."""
-    row = MeterSampleRow
-    recent = (row.received_at > now - LOOKED_AT, row.late.is_(False))
-    many = select(row.station_id, row.evse).where(*recent).group_by(row.station_id, row.evse)
-    alarms = []
-    for station_id, evse in connection.execute(many.having(func.count() > SUSPICIOUS)).all():
-        query = select(row.samples, row.received_at).where(*recent, row.station_id == station_id, row.evse == evse)
-        taken = sorted(_taken_at(samples) or received_at for samples, received_at in connection.execute(query))
-        every_s = (taken[-1] - taken[0]).total_seconds() / (len(taken) - 1)
-        if every_s < SAMPLES_WELL_S.start - 1:
-            per_s = round(len(taken) / LOOKED_AT.total_seconds(), 3)
-            detail = {"evse": evse, "every_s": round(every_s, 1), "messages_per_s": per_s}
-            alarms.append(Alarm(kind="samples_too_often", subject=station_id, station_id=station_id, detail=detail))
-    raise_alarms(connection, alarms, now)
-    return []
-
-
-def _taken_at(samples: str) -> datetime | None:
-    read_samples = msgspec.json.decode(samples, type=list[MeterSample])
-    return read_samples[0].occurred_at if read_samples else None
-
-
 # ---- what it leans on -----------------------------------------------------------------------------------------------
-
-
-def without_secrets(answer: Answer) -> Answer:
-    """The answer as it may be kept and shown."""
-    if not isinstance(answer, ConfigurationAnswer) or not any(is_secret(setting.key) for setting in answer.settings):
-        return answer
-    kept = (
-        ConfigurationSetting(key=setting.key, readonly=setting.readonly) if is_secret(setting.key) else setting
-        for setting in answer.settings
-    )
-    return msgspec.structs.replace(answer, settings=tuple(kept))
-
-
-def same(wished: str, has: str | None) -> bool:
-    """Do both mean the same? 60, " 60" and 60.0 do, and so do true and TRUE."""
-    if has is None:
-        return False
-    ours, theirs = wished.strip().casefold(), has.strip().casefold()
-    return ours == theirs or ((number := _decimal(ours)) is not None and number == _decimal(theirs))
-
-
-def _decimal(text: str) -> Decimal | None:
-    bare = text.removeprefix("-").replace(".", "", 1)
-    return Decimal(text) if bare.isascii() and bare.isdecimal() and len(bare) < 20 else None
-
-
-def number_in(text: str | None) -> int | None:
-    """The whole number that a setting is; None where it is none, or of more than nine digits."""
-    stripped = (text or "").strip()
-    return int(stripped) if stripped.isdecimal() and len(stripped) < 10 else None
 
 
 def _too_fine(key: str, value: str) -> bool:
@@ -520,35 +372,20 @@ def _known(connection: Connection, station_id: str) -> None:
 
 _A = cast(Table, ActualSetting.__table__)
 _D = cast(Table, DesiredSetting.__table__)
-_S = cast(Table, Station.__table__)
-_MANY: BindParameter[Any] = bindparam("stations", expanding=True)
 _ACTUAL = select(_A).where(_A.c.station_id == bindparam("station"))
 _WISHED = select(_D).where(_D.c.station_id == bindparam("station"))
-_WISHED_OF = select(_D.c.station_id, _D.c.key, _D.c.state).where(_D.c.station_id.in_(_MANY))
-_OURS = select(_S.c.station_id, _S.c.heartbeat_interval_s).where(
-    _S.c.station_id.in_(_MANY), _S.c.admission == Admission.KNOWN.value
-)
-_READ = (
-    select(
-        _A.c.station_id,
-        func.min(_A.c.read_at).label("oldest"),
-        func.max(case((func.lower(_A.c.key) == MAX_KEYS.lower(), _A.c.value))).label("most"),
-    )
-    .where(_A.c.station_id.in_(_MANY))
-    .group_by(_A.c.station_id)
-)
 
 
 def _actual(connection: Connection, station_id: str) -> dict[str, Row[Any]]:
     return {row.key.casefold(): row for row in connection.execute(_ACTUAL, {"station": station_id})}
 
 
-def _desired(connection: Connection, station_id: str) -> dict[str, Row[Any]]:
+def wishes_of(connection: Connection, station_id: str) -> dict[str, Row[Any]]:
     return {row.key.casefold(): row for row in connection.execute(_WISHED, {"station": station_id})}
 
 
-def _want(connection: Connection, station_id: str, key: str, value: str, wished_by: str, now: datetime) -> None:
-    wished = _desired(connection, station_id).get(key.casefold())
+def want(connection: Connection, station_id: str, key: str, value: str, wished_by: str, now: datetime) -> None:
+    wished = wishes_of(connection, station_id).get(key.casefold())
     fresh = {"value": value, "wished_by": wished_by, "wished_at": now, "state": "open", "tries": 0, "detail": None}
     statement = insert_into(connection, DesiredSetting).values(
         station_id=station_id, key=key if wished is None else wished.key, **fresh

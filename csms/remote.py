@@ -14,7 +14,6 @@ from csms import tokens
 from csms.authorization import ASK_OWNER, OWNER_BUDGET_S, Choice, OwnerAnswer, Question, TokenOwner, choose, decide
 from csms.bus import Send
 from csms.commands import Answer, AnyCommand, Command, Outcome, StartRemotely
-from csms.configuration import without_secrets
 from csms.consultation import question
 from csms.database import Database
 from csms.effects import promised
@@ -24,6 +23,7 @@ from csms.outcomes import follow
 from csms.requests import enqueue as enqueue
 from csms.requests import kind_of, tag_for, told
 from csms.sealing import SealBroken, Vault
+from csms.secret_settings import without_secrets
 from csms.station_security import reveal
 
 log = structlog.get_logger(__name__)

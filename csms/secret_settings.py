@@ -3,6 +3,10 @@
 import re
 from typing import Final
 
+import msgspec
+
+from csms.commands import Answer, ConfigurationAnswer, ConfigurationSetting
+
 WORDS: Final = ("authorizationkey", "password", "passwd", "secret", "privatekey", "apnpass", "credential")
 _VALUE: Final = re.compile(r"[:=]\s*\S|(?=\S*\d)\S{8,}|\S{20,}")
 
@@ -27,3 +31,14 @@ def told_in(words: str) -> bool:
 def _has_word(folded: str) -> bool:
     bare = folded.replace("_", "").replace("-", "")
     return any(word in bare for word in WORDS)
+
+
+def without_secrets(answer: Answer) -> Answer:
+    """The answer as it may be kept and shown."""
+    if not isinstance(answer, ConfigurationAnswer) or not any(is_secret(setting.key) for setting in answer.settings):
+        return answer
+    kept = (
+        ConfigurationSetting(key=setting.key, readonly=setting.readonly) if is_secret(setting.key) else setting
+        for setting in answer.settings
+    )
+    return msgspec.structs.replace(answer, settings=tuple(kept))

@@ -11,13 +11,13 @@ from sqlalchemy import Connection, and_, case, delete, or_, select, text, update
 
 from csms import (
     certificates,
-    configuration,
     diagnostics,
     effects,
     firmware,
     lock_order,
     remote,
     reservations,
+    sampling,
     skew,
     tariff_changes,
     unused_reservations,
@@ -181,7 +181,7 @@ RULES: dict[str, tuple[float, Rule]] = {  # name: (every s, rule)
     "no_shows": (1.0, remote.no_shows),
     "lost_requests": (5.0, remote.settle_lost),
     "effects": (2.0, effects.look),
-    "sampled_too_often": (600.0, configuration.sampled_too_often),
+    "sampled_too_often": (600.0, sampling.sampled_too_often),
     "offline_stations": (5.0, offline_stations),
     "unseen_stations": (5.0, unseen_stations),
     "silent_transactions": (60.0, silent_transactions),

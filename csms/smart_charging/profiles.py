@@ -15,11 +15,11 @@ from csms.commands import (
     ScheduleAnswer,
     SetChargingProfile,
 )
-from csms.configuration import number_in
 from csms.journal import Fact, FactType
 from csms.lifecycle import State
 from csms.models import ActualSetting, Connector, Evse, InstalledProfile, RemoteRequest, Station, Transaction
 from csms.requests import enqueue
+from csms.setting_values import number_in
 from csms.smart_charging.composite import Composite, Held, Running, Supply, composite, deviations, station_composite
 from csms.smart_charging.profile import ChargingProfile, ProfileKind, ProfilePurpose, RateUnit, Recurrency
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from csms import configuration, stations
+from csms import boot_settings, configuration, stations
 from csms.after_boot import AfterBoot
 from csms.bus import ConnectionOpened
 from csms.commands import (
@@ -277,14 +277,14 @@ async def test_what_one_station_tells_harms_none_of_those_that_are_written_with_
 ) -> None:  # X07
     names = [f"CP{number}" for number in range(12)]
     provision(database, *names)
-    to_change = configuration.to_change
+    to_change = boot_settings.to_change
 
     def failing(connection: Any, station_id: str, *rest: Any) -> Any:
         if station_id == "CP5":
             raise ValueError("what CP5 tells cannot be kept")
         return to_change(connection, station_id, *rest)
 
-    monkeypatch.setattr(configuration, "to_change", failing)
+    monkeypatch.setattr(boot_settings, "to_change", failing)
     charger = Charger(HeartbeatInterval="1")
     async with following(database, charger, settle_s=(0.0, 0.0)) as follow:
         for name in names:

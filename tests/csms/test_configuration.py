@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import select, update
 
-from csms import configuration
+from csms import boot_settings, configuration, setting_values
 from csms.commands import (
     Answer,
     ChangeConfiguration,
@@ -277,9 +277,9 @@ async def test_a_vendor_that_says_yes_and_does_no_is_asked_twice(database: Datab
         await charger.answers()
         assert wished(story) == ("open", 1, "not kept")
         with database.write() as connection:
-            plan = configuration.boot_plans(connection, ["CP1"], story.now)["CP1"]
+            plan = boot_settings.boot_plans(connection, ["CP1"], story.now)["CP1"]
             assert plan is not None
-            [again] = configuration.to_change(connection, "CP1", plan, [], story.now)
+            [again] = boot_settings.to_change(connection, "CP1", plan, [], story.now)
             assert configuration.landed(connection, again, Answer(outcome=Outcome.ACCEPTED), story.now)
         read(story)
         await charger.answers()
@@ -288,7 +288,7 @@ async def test_a_vendor_that_says_yes_and_does_no_is_asked_twice(database: Datab
             read(story)
             await charger.answers()
             with database.write() as connection:
-                assert configuration.to_change(connection, "CP1", plan, [], story.now) == []
+                assert boot_settings.to_change(connection, "CP1", plan, [], story.now) == []
         assert [(alert.kind, alert.subject) for alert in story.rows(Alert)] == [
             ("setting_ignored", "CP1 HeartbeatInterval")
         ]
@@ -324,7 +324,7 @@ async def test_an_alert_over_a_setting_shows_no_card(database: Database) -> None
     ],
 )
 def test_values_that_mean_the_same_are_no_drift(wanted: str, has: str | None, equal: bool) -> None:  # C09
-    assert configuration.same(wanted, has) is equal
+    assert setting_values.same(wanted, has) is equal
 
 
 # ---- a limit without profiles (G10) -----------------------------------------------------------------------------------
@@ -391,7 +391,7 @@ async def test_a_station_that_is_not_ours_is_not_configured(database: Database) 
         story.site("CP1")
         with database.write() as connection:
             connection.execute(update(Station).values(admission="pending"))
-            assert configuration.boot_plans(connection, ["CP1"], NOON) == {"CP1": None}
+            assert boot_settings.boot_plans(connection, ["CP1"], NOON) == {"CP1": None}
             assert connection.execute(select(Station.admission)).scalar() == "pending"
 
 

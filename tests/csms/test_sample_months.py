@@ -10,12 +10,12 @@ from csms import message_store
 from csms.billing.explanation import explain
 from csms.billing.rebill import rebill
 from csms.billing.sessions import known_of
-from csms.configuration import sampled_too_often
 from csms.database import Database
 from csms.events import StopReason
 from csms.message_store import Wanted, entries_after, exchange_of, following, id_at, newest, page
 from csms.models import ChargeRecord, MeterSampleRow, Transaction
 from csms.sample_span import AFTER, BEFORE
+from csms.sampling import sampled_too_often
 from tests.csms.billing.test_charge_records import bill_all
 from tests.csms.core_story import NOON, Story, told
 from tests.csms.month_rows import MESSAGES, asked, held, make_2026, message
