@@ -24,13 +24,14 @@ class Distribution:
         self._found: dict[str, list[float]] = {}  # how many up to each bound, beyond the last, and their sum
         self._lock = threading.Lock()
 
-    def add(self, key: str, value: float) -> None:
+    def add(self, key: str, *values: float) -> None:
         with self._lock:
             found = self._found.get(key)
             if found is None:
                 found = self._found[key] = [0] * (len(self._bounds) + 2)
-            found[bisect_left(self._bounds, value)] += 1
-            found[-1] += value
+            for value in values:
+                found[bisect_left(self._bounds, value)] += 1
+                found[-1] += value
 
     def read(self) -> Iterator[tuple[str, Sequence[tuple[str, float]], float]]:
         """(key, [(bound, how many up to it)], sum), as Prometheus has it."""
@@ -46,24 +47,31 @@ class Distribution:
 
 class Frames:
     """Frames by action and result, and how long answers took, counted where the message log is written: no charger waits
-    for it. `answered` and `obeyed` are told (action, seconds)."""
+    for it. `answered` and `obeyed` are told (action, *seconds)."""
 
-    def __init__(self, *, answered: Callable[[str, float], None], obeyed: Callable[[str, float], None]) -> None:
+    def __init__(self, *, answered: Callable[..., None], obeyed: Callable[..., None]) -> None:
         self._answered = answered
         self._obeyed = obeyed
         self._known: set[str] = set()
         self._counts: Counter[tuple[str, str, str, str, str]] = Counter()
 
     def count(self, frames: Sequence[LoggedFrame]) -> None:
+        counts: dict[tuple[str, str, str, str, str], int] = {}
+        took: dict[tuple[str, str], list[float]] = {}
         for frame in frames:
-            action = frame.action
-            if frame.result in UNDERSTOOD:
-                self._known.add(action)
-            elif action not in self._known:
-                action = OTHER
-            self._counts[frame.ocpp_version, frame.direction, frame.message_type, action, frame.result] += 1
-            if frame.latency_ms is not None:
-                (self._answered if frame.direction == "out" else self._obeyed)(action, frame.latency_ms / 1000)
+            action, result, latency_ms = frame.action, frame.result, frame.latency_ms
+            if action not in self._known:
+                if result in UNDERSTOOD:
+                    self._known.add(action)
+                else:
+                    action = OTHER
+            key = (frame.ocpp_version, frame.direction, frame.message_type, action, result)
+            counts[key] = counts.get(key, 0) + 1
+            if latency_ms is not None:
+                took.setdefault((frame.direction, action), []).append(latency_ms / 1000)
+        self._counts.update(counts)
+        for (direction, action), seconds in took.items():
+            (self._answered if direction == "out" else self._obeyed)(action, *seconds)
 
     def read(self) -> Mapping[tuple[str, ...], float]:
         return {key: float(count) for key, count in self._counts.copy().items()}

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Connection, Row, Select, Table, Text, and_, c
 from csms.bulk import copy
 from csms.bus import LoggedFrame
 from csms.models import Message, Transaction
-from csms.models.message_log import BAD, BEGINS, OUTWARD
+from csms.models.message_log import BAD, BEGINS, LAST_LETTER, NAMED, OUTWARD, UNPAIRED
 from csms.months import month_of
 
 ID_EPOCH_US = 1_577_836_800_000_000  # 2020-01-01; 52 bits of microseconds last until 2162
@@ -34,7 +34,8 @@ ACTIONS_AT_MOST = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One frame of the log, in the words of LoggedFrame; `id` sorts as frames were written."""
+    """One frame of the log, in the words of LoggedFrame; `id` sorts as frames were written. `twin`: how far from it the id of
+    its answer is, or of its call; None where that is to be looked for."""
 
     id: int
     at: datetime
@@ -47,6 +48,7 @@ class Entry:
     result: str
     latency_ms: float | None
     text: str
+    twin: int | None = None
 
     @property
     def begins(self) -> bool:
@@ -127,7 +129,7 @@ class Found:
 
 
 def sqlite_moment(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(" ", "microseconds")[:26]
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(" ", "microseconds")[:26]
 
 
 # Two rows for each message of a charger: handed to the driver as they are, which costs half of the types' own way.
@@ -136,31 +138,62 @@ ON_SQLITE = f"INSERT INTO messages ({', '.join(COLUMNS)}) VALUES ({', '.join('?'
 
 
 def write(connection: Connection, frames: Sequence[LoggedFrame]) -> None:
-    """Store `frames` in their order. Ids are unique among processes without asking one another."""
+    """Store `frames`, those of a station in their order. Ids are unique among processes without asking one another."""
     if not frames:
         return
     first = _id_now() | random.getrandbits(RANDOM_BITS)
-    sqlite = connection.dialect.name == "sqlite"
-    rows = [
-        (
-            first + number,
-            sqlite_moment(frame.at) if sqlite else frame.at,
-            frame.station_id.replace("\x00", ""),
-            frame.ocpp_version,
-            frame.direction,
-            frame.message_type,
-            frame.message_id.replace("\x00", ""),
-            frame.action.replace("\x00", ""),
-            frame.result,
-            frame.latency_ms,
-            frame.text.replace("\x00", ""),
-        )
-        for number, frame in enumerate(frames)
-    ]
-    if sqlite:
-        connection.exec_driver_sql(ON_SQLITE, rows)
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(ON_SQLITE, rows_of(frames, first, sqlite_moment))
     else:
-        copy(connection, _MESSAGES, COLUMNS, rows)
+        copy(connection, _MESSAGES, COLUMNS, rows_of(frames, first, lambda at: at))
+
+
+def rows_of(frames: Sequence[LoggedFrame], first: int, moment: Callable[[datetime], Any]) -> list[tuple[Any, ...]]:
+    """Rows of COLUMNS with ids from `first` on, `moment` as the database takes it. A call that went well and its result are
+    twins when they follow each other among the frames of their station: neighbours, which know it and need fewer indexes."""
+    begun: list[tuple[LoggedFrame, LoggedFrame | None]] = []
+    unanswered: dict[str, int] = {}  # by station: where its last frame is, if that is a call
+    for frame in frames:
+        last = unanswered.pop(frame.station_id, None)
+        if frame.result == "ok":
+            if frame.message_type == "call":
+                unanswered[frame.station_id] = len(begun)
+            elif last is not None and _answers_to(frame, call := begun[last][0]):
+                begun[last] = (call, frame)
+                continue
+        begun.append((frame, None))
+    rows: list[tuple[Any, ...]] = []
+    for frame, result in begun:
+        rows.append(_row(first + len(rows), frame, None if result is None else 1, moment))
+        if result is not None:
+            rows.append(_row(first + len(rows), result, -1, moment))
+    return rows
+
+
+def _answers_to(frame: LoggedFrame, call: LoggedFrame) -> bool:
+    return (
+        frame.message_type == "result"
+        and frame.message_id == call.message_id
+        and frame.direction != call.direction
+        and frame.action == call.action
+    )
+
+
+def _row(id_: int, frame: LoggedFrame, twin: int | None, moment: Callable[[datetime], Any]) -> tuple[Any, ...]:
+    return (
+        id_,
+        moment(frame.at),
+        frame.station_id.replace("\x00", ""),
+        frame.ocpp_version,
+        frame.direction,
+        frame.message_type,
+        frame.message_id.replace("\x00", ""),
+        frame.action.replace("\x00", ""),
+        frame.result,
+        frame.latency_ms,
+        frame.text.replace("\x00", ""),
+        twin,
+    )
 
 
 _MESSAGES = cast(Table, Message.__table__)
@@ -255,8 +288,8 @@ def of_transaction(connection: Connection, transaction_id: str) -> Wanted | None
 
 
 def paired(connection: Connection, firsts: Sequence[Entry]) -> list[Exchange]:
-    """Each with its answer. An answer belongs to the last call of its station, id and opposite direction before it, since
-    chargers use ids again."""
+    """Each with its answer: its twin, or one that is looked for. Such an answer belongs to the last call of its station, id
+    and opposite direction before it that has no twin, since chargers use ids again."""
     answers = _answers(connection, [entry for entry in firsts if entry.message_type in ANSWERED and entry.message_id])
     return [Exchange(first=entry, answer=answers.get(entry.id)) for entry in firsts]
 
@@ -284,7 +317,9 @@ def _hits(
     looked for (its message id, its failure), be it a request or an answer."""
     log = Message.__table__.c
     if wanted.message_id is not None:
-        ids = select(log.id).where(log.message_id == wanted.message_id)
+        # From one id to the same: of an equation SQLite would put the id into LAST_LETTER, and find no index for that.
+        same = log.message_id.between(wanted.message_id, wanted.message_id)
+        ids = select(log.id).where(NAMED, wanted.message_id[-1:] == LAST_LETTER, same)
         if wanted.station is not None:
             ids = ids.where(log.station_id == wanted.station)
         ids = ids if below is None else ids.where(log.id < below)
@@ -358,7 +393,9 @@ def _exchanges(
             exchange = whole[hit.id]
             answer = exchange.answer
             twice = (
-                wanted is not None and answer is not None and (wanted.message_id is not None or _bad(wanted, answer))
+                wanted is not None
+                and answer is not None
+                and ((wanted.message_id is not None and answer.twin is None) or _bad(wanted, answer))
             )
             yield hit, None if twice else exchange
         elif (call := calls.get(hit.id)) is not None and whole[call.id].answer == hit:
@@ -393,9 +430,10 @@ def _spellings(connection: Connection, wanted: Wanted, action: str) -> Sequence[
 
 def _answers(connection: Connection, calls: Sequence[Entry]) -> Mapping[int, Entry]:
     """By the id of the call."""
+    found = {twin.id - 1: twin for twin in _twins(connection, calls)}
+    calls = [entry for entry in calls if entry.twin is None]
     around = _beside(connection, [(entry, entry.id, entry.id + ANSWERED_IDS) for entry in calls])
     open_calls: dict[tuple[str, str, str], int] = {}
-    found: dict[int, Entry] = {}
     for entry in around:
         if entry.message_type in ANSWERED:
             open_calls[entry.station_id, entry.message_id, entry.direction] = entry.id
@@ -407,13 +445,14 @@ def _answers(connection: Connection, calls: Sequence[Entry]) -> Mapping[int, Ent
 
 
 def _calls(connection: Connection, answers: Sequence[Entry]) -> Mapping[int, Entry]:
-    """By the id of the answer: the last call before it that it can belong to."""
+    """By the id of the answer: its twin, or the last call before it that it can belong to."""
+    found = {twin.id + 1: twin for twin in _twins(connection, answers)}
+    answers = [entry for entry in answers if entry.twin is None]
     around = _beside(connection, [(entry, entry.id - ANSWERED_IDS, entry.id - 1) for entry in answers])
     calls: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in around:
         if entry.message_type in ANSWERED:
             calls.setdefault((entry.station_id, entry.message_id, entry.direction), []).append(entry)
-    found = {}
     for answer in answers:
         key = (answer.station_id, answer.message_id, OPPOSITE.get(answer.direction, ""))
         before = [call for call in calls.get(key, ()) if call.id < answer.id]
@@ -422,8 +461,18 @@ def _calls(connection: Connection, answers: Sequence[Entry]) -> Mapping[int, Ent
     return found
 
 
+def _twins(connection: Connection, entries: Iterable[Entry]) -> list[Entry]:
+    """The other half of each of these that has a twin."""
+    ids = [entry.id + entry.twin for entry in entries if entry.twin is not None]
+    if not ids:
+        return []
+    log = Message.__table__.c
+    query = select(Message.__table__).where(log.id.in_(ids), log.id.between(min(ids), max(ids)))
+    return [_entry(row) for row in connection.execute(query)]
+
+
 def _beside(connection: Connection, ranges: Sequence[tuple[Entry, int, int]]) -> list[Entry]:
-    """All rows of the same station and message id from the one id to the other, in order, each once."""
+    """All rows without a twin, of the same station and message id, from the one id to the other, in order, each once."""
     if not ranges:
         return []
     log = Message.__table__.c
@@ -448,7 +497,7 @@ def _beside(connection: Connection, ranges: Sequence[tuple[Entry, int, int]]) ->
                 log.id.between(near.c.least, near.c.most),
             ),
         )
-        .where(log.id.between(min(least for _, least, _ in ranges), max(most for _, _, most in ranges)))
+        .where(UNPAIRED, log.id.between(min(least for _, least, _ in ranges), max(most for _, _, most in ranges)))
     )
     found = {row.id: row for row in connection.execute(query)}
     return [_entry(found[id_]) for id_ in sorted(found)]

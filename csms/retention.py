@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 
 from csms import models, partitions
 from csms.database import Database
+from csms.message_store import WRITTEN_WITHIN, id_at
 from csms.models import (
     Alert,
     AuthorizationDecision,
@@ -75,13 +76,16 @@ def delete_messages(
 ) -> int:
     """Frames older than `days`, except those of `kept`; returns how many."""
     frame = _rows_of(connection, "messages")
-    keys = (frame.c.at, frame.c.id)
-    old = select(*keys).where(_old_frame(frame, days, now), ~evidence(frame, kept)).order_by(frame.c.at)
-    return connection.execute(delete(frame).where(tuple_(*keys).in_(old.limit(at_most)))).rowcount
+    aged = _old_frame(frame, days, now)
+    old = select(frame.c.id).where(aged, ~evidence(frame, kept)).order_by(frame.c.id).limit(at_most)
+    ids = connection.execute(old).scalars().all()
+    return connection.execute(delete(frame).where(frame.c.id.in_(ids), aged)).rowcount if ids else 0
 
 
 def _old_frame(frame: Table, days: int, now: datetime) -> ColumnElement[bool]:
-    return frame.c.at < now - timedelta(days=days)
+    """By its id too, which says when it was written: nothing else finds it on SQLite."""
+    limit = now - timedelta(days=days)
+    return and_(frame.c.at < limit, frame.c.id < id_at(limit + WRITTEN_WITHIN))
 
 
 # ---- what happened, beside transactions and bills -------------------------------------------------------------------

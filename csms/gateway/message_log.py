@@ -19,7 +19,7 @@ class MessageLogWriter:
     counted in `dropped` and warned of once per batch: the log gives way, never the charger."""
 
     def __init__(
-        self, sink: Sink, *, capacity: int = 100_000, batch_size: int = 1_000, interval_s: float = 0.2
+        self, sink: Sink, *, capacity: int = 100_000, batch_size: int = 4_000, interval_s: float = 0.3
     ) -> None:
         self.dropped = 0
         self.written = 0
@@ -56,9 +56,10 @@ class MessageLogWriter:
                 batch = [self._buffer.popleft() for _ in range(count)]
                 try:
                     await asyncio.to_thread(self._sink, batch)
-                except Exception:
+                except Exception as error:
                     self.dropped += count
                     self._warned_of = self.dropped
-                    log.exception("message_log_batch_lost", rows=count)
+                    # No traceback: it may be so several times a second, and whoever formats it keeps the chargers waiting.
+                    log.error("message_log_batch_lost", rows=count, error=repr(error)[:300])
                 else:
                     self.written += count

@@ -29,18 +29,11 @@ RUNS = 5
 ACTIONS = {"Heartbeat": 40, "MeterValues": 40, "StatusNotification": 14, "Authorize": 3, "StartTransaction": 2}
 SEED = 20_250_601
 
-# What revision 0001 had, to say what the change of indexes costs.
-FIRST_INDEXES = {
-    "ix_messages_message": "CREATE INDEX ix_messages_message ON messages (message_id)",
-    "ix_messages_station": "CREATE INDEX ix_messages_station ON messages (station_id, id)",
-}
-KEPT = ("ix_messages_id",)
-
 Row = tuple[Any, ...]
 
 
-def rows(count: int, now: datetime) -> Iterator[Row]:
-    """`count` rows, two an exchange, evenly over SPAN. Half of the stations count their messages, half make UUIDs; a call in
+def exchanges(count: int, now: datetime) -> Iterator[tuple[LoggedFrame, LoggedFrame]]:
+    """`count` frames, two an exchange, evenly over SPAN. Half of the stations count their messages, half make UUIDs; a call in
     500 is one of ours, one in 300 goes wrong."""
     chance = random.Random(SEED)
     names, weights = list(ACTIONS), list(ACTIONS.values())
@@ -57,13 +50,36 @@ def rows(count: int, now: datetime) -> Iterator[Row]:
         there, back = ("out", "in") if ours else ("in", "out")
         transaction = number // 20_000
         body = f'{{"connectorId":1,"transactionId":{transaction},"meterValue":[{{"sampledValue":[{"x" * 200}]}}]}}'
-        name = f"CP{station:05d}"
+        both = {
+            "station_id": f"CP{station:05d}",
+            "ocpp_version": "1.6",
+            "message_id": message,
+            "action": action,
+        }
         request = f'[2,"{message}","{action}",{body}]'
-        yield (id_at(at), at, name, "1.6", there, "call", message, action, "ok", None, request)
-        answer = ("error", "rejected") if bad else ("result", "ok")
-        later = at + timedelta(milliseconds=20)
-        text_ = f'[3,"{message}",{{}}]'
-        yield (id_at(later) + 1, later, name, "1.6", back, answer[0], message, action, answer[1], 20.0, text_)
+        yield (
+            LoggedFrame(at=at, direction=there, message_type="call", text=request, **both),
+            LoggedFrame(
+                at=at + timedelta(milliseconds=20),
+                direction=back,
+                message_type="error" if bad else "result",
+                result="rejected" if bad else "ok",
+                latency_ms=20.0,
+                text=f'[3,"{message}",{{}}]',
+                **both,
+            ),
+        )
+
+
+def rows(count: int, now: datetime, *, sqlite: bool) -> Iterator[Row]:
+    """Half of the exchanges were written at once, and the rest in two batches: more than there will be."""
+    moment = message_store.sqlite_moment if sqlite else lambda at: at
+    for number, (call, answer) in enumerate(exchanges(count, now)):
+        if number % 2:
+            yield from message_store.rows_of((call, answer), id_at(call.at), moment)
+        else:
+            yield from message_store.rows_of((call,), id_at(call.at), moment)
+            yield from message_store.rows_of((answer,), id_at(answer.at), moment)
 
 
 def fill(database: Database, count: int, now: datetime) -> float:
@@ -74,7 +90,7 @@ def fill(database: Database, count: int, now: datetime) -> float:
         for index in indexes:
             index.drop(connection)
     portion: list[Row] = []
-    for row in rows(count, now):
+    for row in rows(count, now, sqlite=database.sqlite):
         portion.append(row)
         if len(portion) == PORTION:
             _store(database, portion)
@@ -93,8 +109,7 @@ def _store(database: Database, portion: list[Row]) -> None:
         return
     with database.write_log() as connection:
         if database.sqlite:
-            stored = [(row[0], message_store.sqlite_moment(row[1]), *row[2:]) for row in portion]
-            connection.exec_driver_sql(message_store.ON_SQLITE, stored)
+            connection.exec_driver_sql(message_store.ON_SQLITE, portion)
         else:
             copy(connection, LogBase.metadata.tables["messages"], message_store.COLUMNS, portion)
 
@@ -176,55 +191,28 @@ def search(database: Database, now: datetime, console: Console, *, explain: bool
 
 
 def write_cost(url: Callable[[], str], count: int, console: Console) -> None:
-    """Batches of 1,000 frames as the service writes them, with the indexes of 0001 and with those of now."""
-    table = Table("indexes", "us a frame", title="What a frame costs to write")
-    frames = [
-        [
-            LoggedFrame(
-                at=row[1],
-                station_id=row[2],
-                ocpp_version=row[3],
-                direction=row[4],
-                message_type=row[5],
-                message_id=row[6],
-                action=row[7],
-                result=row[8],
-                latency_ms=row[9],
-                text=row[10],
-            )
-            for row in portion
-        ]
-        for portion in _portions(rows(count, datetime.now(UTC)), 1_000)
-    ]
-    for name in ("first", "now", "first", "now"):
+    """Batches of 4,000 frames, as the service writes them when it has much to do."""
+    table = Table("us of CPU a frame", "us until it is there", title="What a frame costs to write")
+    frames = (frame for exchange in exchanges(count, datetime.now(UTC)) for frame in exchange)
+    batches = list(_portions(frames, 4_000))
+    for _ in range(RUNS):
         database = Database(url())
         with database.write_log() as connection:
             connection.execute(text("DELETE FROM messages"))
-            if name == "first":
-                for index in LogBase.metadata.tables["messages"].indexes:
-                    if index.name not in KEPT:
-                        index.drop(connection, checkfirst=True)
-                for index_name, statement in FIRST_INDEXES.items():
-                    connection.execute(text(f"DROP INDEX IF EXISTS {index_name}"))
-                    connection.execute(text(statement))
-            else:
-                for index_name in FIRST_INDEXES:
-                    connection.execute(text(f"DROP INDEX IF EXISTS {index_name}"))
-                for index in LogBase.metadata.tables["messages"].indexes:
-                    index.create(connection, checkfirst=True)
-        began = time.perf_counter()
-        for batch in frames:
+        began, cpu = time.perf_counter(), time.process_time()
+        for batch in batches:
             with database.write_log() as connection:
                 message_store.write(connection, batch)
-        table.add_row(name, f"{(time.perf_counter() - began) / count * 1e6:.1f}")
+        spent = (time.process_time() - cpu, time.perf_counter() - began)
+        table.add_row(*(f"{one / count * 1e6:.1f}" for one in spent))
         database.dispose()
     console.print(table)
 
 
-def _portions(source: Iterator[Row], size: int) -> Iterator[list[Row]]:
-    portion: list[Row] = []
-    for row in source:
-        portion.append(row)
+def _portions(source: Iterator[LoggedFrame], size: int) -> Iterator[list[LoggedFrame]]:
+    portion: list[LoggedFrame] = []
+    for frame in source:
+        portion.append(frame)
         if len(portion) == size:
             yield portion
             portion = []

@@ -5,14 +5,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, insert, select
 
 from csms import message_store
 from csms.bus import LoggedFrame
 from csms.database import Database
-from csms.message_store import Exchange, Wanted, exchange_of, following, page, write
+from csms.message_store import Exchange, Wanted, entries_after, exchange_of, following, page, write
 from csms.models import Message
 from csms.retention import delete_messages
+from tests.csms.month_rows import message
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # ids are of the time of writing
 
@@ -83,6 +84,61 @@ def test_requests_are_paired_with_their_answers_in_both_directions(database: Dat
     assert (second.answer and second.answer.text) == '[1, "in result"]'
     assert (second.first.action, second.latency_ms) == ("Reset", 8.0)
     assert (third.complete, third.result, third.latency_ms) == (False, "waiting", None)
+
+
+def test_a_call_and_its_result_are_twins_when_nothing_of_their_station_came_between(database: Database) -> None:
+    store(
+        database,
+        frame(0, "in", "call", "1"),
+        frame(1, "in", "call", "1", station="CP2"),
+        frame(2, "out", "result", "1", latency_ms=2),
+        frame(3, "out", "call", "9", "Reset", station="CP2"),
+        frame(4, "out", "result", "1", station="CP2", latency_ms=3),
+        frame(5, "in", "call", "2"),
+    )
+    store(database, frame(6, "out", "result", "2", latency_ms=1), frame(7, "in", "call", "3"))
+    store(
+        database,
+        frame(8, "out", "error", "3", result="rejected"),
+        frame(9, "in", "call", "4", result="malformed"),
+        frame(10, "out", "result", "4"),
+        frame(11, "in", "result", "9", "Reset", station="CP2"),
+    )
+    with database.log_engine.connect() as connection:
+        frames = entries_after(connection, 0, limit=100)
+        whole = {entry.id: exchange_of(connection, entry.id) for entry in frames}
+    assert [entry.twin for entry in frames] == [1, -1] + 10 * [None]
+    for exchange in whole.values():
+        assert exchange is not None
+        assert all(whole[entry.id] == exchange for entry in exchange.frames)
+    of_first = [entry for entry in frames if entry.station_id == "CP1"]
+    assert [entry.at for entry in of_first] == sorted(entry.at for entry in of_first)
+    assert len({entry.id for entry in frames}) == 12
+    call, answer = frames[:2]
+    assert answer.id == call.id + 1
+    assert (call.at, call.latency_ms) == (NOW, None)
+    assert (answer.at, answer.latency_ms) == (NOW + timedelta(milliseconds=2), 2)
+    assert (answer.direction, answer.message_type, answer.result) == ("out", "result", "ok")
+    assert (answer.message_id, answer.action, answer.text) == ("1", "Heartbeat", '[1, "out result"]')
+    assert [(e.first.station_id, e.first.message_id, e.result) for e in exchanges(database)] == [
+        ("CP1", "1", "ok"),
+        ("CP2", "1", "ok"),
+        ("CP2", "9", "ok"),
+        ("CP1", "2", "ok"),
+        ("CP1", "3", "rejected"),
+        ("CP1", "4", "ok"),
+    ]
+    assert [e.latency_ms for e in exchanges(database, station="CP1", message_id="2")] == [1]
+
+
+def test_twins_are_found_by_their_id_once_among_those_that_are_looked_for(database: Database) -> None:
+    store(database, frame(0, "in", "call", "7"))
+    store(database, frame(1, "in", "call", "7"), frame(2, "out", "result", "7", latency_ms=1))
+    store(database, frame(3, "in", "call", "7"))
+    store(database, frame(4, "out", "result", "7", latency_ms=2))
+    for asked in ({}, {"message_id": "7"}, {"message_id": "7", "station": "CP1"}, {"action": "heartbeat"}):
+        assert [e.result for e in exchanges(database, **asked)] == ["waiting", "ok", "ok"]
+        assert [e.latency_ms for e in exchanges(database, **asked)] == [None, 1, 2]
 
 
 def test_an_id_used_again_is_paired_with_the_call_before_it(database: Database) -> None:
@@ -207,9 +263,34 @@ def test_an_exchange_is_found_by_each_of_its_frames(database: Database) -> None:
 
 
 def test_what_is_older_than_its_time_goes_in_portions(database: Database) -> None:
-    store(database, *[frame(-n * 86_400_000, "in", "call", str(n)) for n in range(100)])
     with database.write_log() as connection:
+        days = [message(NOW - timedelta(days=n), n) for n in range(100)]
+        connection.execute(insert(Message.__table__), days)  # type: ignore[arg-type]
         assert delete_messages(connection, 90, NOW, at_most=5) == 5
         assert delete_messages(connection, 90, NOW, at_most=5) == 4
         assert delete_messages(connection, 90, NOW) == 0
         assert connection.execute(select(func.count()).select_from(Message)).scalar() == 91
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+def test_a_message_id_is_found_by_an_index(database: Database) -> None:  # P12
+    said: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        said.append((statement, parameters))
+
+    store(database, frame(0, "in", "call", "12"), frame(1, "out", "result", "12", latency_ms=1))
+    with database.log_engine.connect() as connection:
+        for wanted in (Wanted(message_id="12"), Wanted(message_id="12", station="CP1")):
+            said.clear()
+            event.listen(database.log_engine, "before_cursor_execute", note)
+            found = page(connection, wanted).exchanges
+            event.remove(database.log_engine, "before_cursor_execute", note)
+            plans = [
+                row[-1]
+                for statement, parameters in said
+                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            ]
+            assert [exchange.result for exchange in found] == ["ok"]
+            assert "SEARCH messages USING INDEX ix_messages_named (<expr>=?)" in plans
+            assert not [plan for plan in plans if plan.startswith("SCAN messages")]

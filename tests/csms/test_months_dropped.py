@@ -6,8 +6,6 @@ import pytest
 from sqlalchemy import insert, select, update
 from structlog.testing import capture_logs
 
-from csms import message_store
-from csms.bus import LoggedFrame
 from csms.database import Database
 from csms.models import Message, MeterSampleRow, Review
 from csms.partitions import months
@@ -134,11 +132,7 @@ def test_frames_of_a_disputed_session_outlive_their_days_in_no_month_too(databas
             insert(Review).values(transaction_id="disputed", reasons=["x"], state="open", opened_at=day(1))
         )
     with database.write_log() as connection:
-        frames = [
-            LoggedFrame(at=at, station_id="CP1", ocpp_version="1.6", direction="in", message_type="call")
-            for at in (day(1), day(1, 9), day(1, 11))
-        ]
-        message_store.write(connection, frames)
+        connection.execute(insert(MESSAGES), [message(at) for at in (day(1), day(1, 9), day(1, 11))])
     retention = Retention(database, message_days=30, sample_days=30, history_days=400, clock=lambda: NOW)
     retention.trim()
     assert left(database) == ([], [(1, "CP1")])

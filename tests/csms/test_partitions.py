@@ -12,8 +12,10 @@ from sqlalchemy import Connection, insert, select, text
 from structlog.testing import capture_logs
 
 from alembic import command
-from csms import schema
+from csms import message_store, schema
+from csms.bus import LoggedFrame
 from csms.database import Database
+from csms.message_store import Wanted
 from csms.models import MeterSampleRow, Transaction
 from csms.partitions import AGAIN_S, EVERY_S, MONTHLY, Ahead, Month, make_ahead, months
 from tests.csms.month_rows import MESSAGES, SAMPLES, TRANSACTIONS, held, message, sample, transaction
@@ -77,6 +79,43 @@ def test_rows_of_several_months_are_kept_and_lie_in_their_months(before: Databas
     with before.log_engine.connect() as connection:
         found = connection.execute(select(MESSAGES).order_by(MESSAGES.c.id)).all()
         assert [(row.id, row.at, row.frame) for row in found] == sorted((m["id"], m["at"], "[]") for m in messages)
+
+
+def test_frames_of_before_are_found_as_they_were(before: Database, empty_url: str) -> None:
+    """Half of the messages have been told to be twins since; those of before are looked for."""
+    began = datetime.now(UTC) - timedelta(days=1)
+    old = [
+        message(began + timedelta(seconds=n // 2), n, message_id=f"m{n // 2}", **side)
+        for n in range(20)
+        for side in [{} if n % 2 == 0 else {"direction": "out", "message_type": "result", "latency_ms": 3.5}]
+    ]
+    with before.write_log() as connection:
+        connection.execute(insert(MESSAGES), old)
+    assert {"0008 (main)", "0008 (message_log)"} <= set(schema.migrate(empty_url))
+    with before.write_log() as connection:
+        message_store.write(
+            connection,
+            [
+                LoggedFrame(
+                    at=datetime.now(UTC),
+                    station_id="CP1",
+                    ocpp_version="1.6",
+                    direction=direction,
+                    message_type=type_,
+                    message_id="new",
+                    action="Heartbeat",
+                )
+                for direction, type_ in (("in", "call"), ("out", "result"))
+            ],
+        )
+    with before.log_engine.connect() as connection:
+        found = message_store.page(connection, Wanted(station="CP1")).exchanges
+        named = message_store.page(connection, Wanted(message_id="m3")).exchanges
+        kept = connection.execute(select(MESSAGES).order_by(MESSAGES.c.id)).all()
+    assert [(e.first.message_id, e.result) for e in found] == [*((f"m{n}", "ok") for n in range(10)), ("new", "ok")]
+    assert [(e.first.id, e.latency_ms) for e in named] == [(old[6]["id"], 3.5)]
+    assert [dict(row._mapping) for row in kept[:-2]] == [row | {"twin": None} for row in old]
+    assert [row.twin for row in kept[-2:]] == [1, -1]
 
 
 def test_a_transaction_knows_of_its_samples_that_lie_far_from_its_start(before: Database, empty_url: str) -> None:

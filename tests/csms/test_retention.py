@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, insert, inspect, select, update
 
-from csms import message_store, models
-from csms.bus import LoggedFrame
+from csms import models
 from csms.database import Database, Json, Plain, Utc
 from csms.models import (
     FirmwareImage,
@@ -23,6 +22,7 @@ from csms.models import (
 )
 from csms.retention import HISTORY, Retention, delete_facts, delete_history, delete_samples
 from tests.csms.core_story import NOON, told
+from tests.csms.month_rows import MESSAGES, message
 
 NUMBERS = count(1)
 BEFORE = NOON - timedelta(days=400)
@@ -50,12 +50,10 @@ async def test_samples_of_running_and_disputed_transactions_outlive_their_age(da
 
 
 def test_messages_go_after_their_days(database: Database) -> None:
-    def frame(days: int) -> LoggedFrame:
-        at = NOON - timedelta(days=days)
-        return LoggedFrame(at=at, station_id=f"{days}", ocpp_version="1.6", direction="in", message_type="call")
-
     with database.write_log() as connection:
-        message_store.write(connection, [frame(days) for days in (1, 89, 91, 400)])
+        for days in (1, 89, 91, 400):
+            row = message(NOON - timedelta(days=days), station_id=f"{days}")
+            connection.execute(insert(MESSAGES).values(row))
     retention = Retention(database, message_days=90, sample_days=400, history_days=400, clock=lambda: NOON)
     assert retention.trim_messages() is False
     with database.write_log() as connection:

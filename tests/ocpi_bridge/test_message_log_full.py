@@ -1,14 +1,14 @@
 """The message log's disk is full: chargers are served as before, and it goes on when there is room again."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
-from sqlalchemy import event, func, select
+from sqlalchemy import func, select
 
 from csms import network_file
 from csms.database import Database
@@ -21,23 +21,23 @@ from tests.paths.service import CARD, NETWORK, PARTY, PASSWORD, STATION
 
 LIMIT_S = 60
 FULL = 200
+UNLIMITED = 1_073_741_823  # pages, as SQLite has it by itself
 
 
 @contextmanager
 def no_room_for_more(database: Database) -> Iterator[None]:
     """SQLite says what it says when the disk is full: its file may not grow by a page."""
 
-    def limit(connection: Any, _: object) -> None:
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages}")
-
-    event.listen(database.log_engine, "connect", limit)
-    database.log_engine.dispose()
+    with closing(sqlite3.connect(str(database.log_engine.url.database))) as unused:
+        unused.execute("VACUUM")  # what a migration moved has left room
+    with database.write_log() as connection:  # the one that writes
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     try:
         yield
     finally:
-        event.remove(database.log_engine, "connect", limit)
-        database.log_engine.dispose()
+        with database.write_log() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {UNLIMITED}")
 
 
 async def handled(service: Service, frames: int) -> dict[str, int]:
