@@ -64,12 +64,12 @@ def of_remote_starts(size: Size, database_url: str | None, database: str) -> Seq
 
 
 def of_busy_api(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
-    return busy_api.rows(size.chargers, size.seconds, database_url, database)
+    return busy_api.rows(size.chargers, size.seconds / 2, database_url, database)
 
 
 def of_busy_api_roles(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
     assert database_url is not None
-    return busy_api.rows_of_roles(size.chargers, size.seconds, database_url)
+    return busy_api.rows_of_roles(size.chargers, size.seconds / 2, database_url)
 
 
 def of_cdrs(size: Size, database_url: str | None, database: str) -> Sequence[Row]:

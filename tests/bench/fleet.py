@@ -13,6 +13,7 @@ from tests.bench.table import Row, at_most
 KB_A_CHARGER, MB_OF_ALL, ALL = 20, 250, 10_000
 STORM_S, IN_STORM_MS = 20, 1_000
 PER_S, ANSWER_MS = 1_000, 50
+FIRST_COME_PER_S, COME_PER_S = 250, 500  # chargers that connect in a second, before anything is measured
 STARTS_PER_S = 100  # charges that begin in a second, until all charge
 STORM_LASTS_S = 10.0  # the fleet lives longer when the storm does
 STAY = 0.02  # of all, while the others are cut
@@ -24,8 +25,18 @@ def rows(stations: int, seconds: float, database_url: str | None, database: str)
     many = f"{stations:,} chargers"
     per_s = PER_S * stations // ALL
     with serving(names, database_url) as service:
-        ramp, starts_s = max(2.0, stations / 250), max(10.0, stations / STARTS_PER_S)
-        idle = _live(service, stations, "--duration", "1", "--ramp", f"{ramp}", "--charging", "0")
+        starts_s = max(10.0, stations / STARTS_PER_S)
+        idle = _live(
+            service,
+            stations,
+            "--duration",
+            "1",
+            "--ramp",
+            f"{max(2.0, stations / FIRST_COME_PER_S)}",
+            "--charging",
+            "0",
+        )
+        ramp = max(2.0, stations / COME_PER_S)
         rss = idle["server_mb"]
         storm = _live(
             service,
