@@ -457,6 +457,9 @@ class OcppX:
         assert call.action == "Hello"
         return events.HeartbeatReceived(station_id=station_id, ocpp_version="X", received_at=received_at)
 
+    def read_usual(self, _data: bytes | bytearray, _station_id: str, _received_at: Any) -> None:
+        """It has no frames that are more frequent than others."""
+
     def reply(self, _action: str, reply: Any, /) -> Json:
         return {"now": reply.current_time.isoformat()}
 
