@@ -23,7 +23,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import UserDefinedType
 
 from csms.prepared import driver
-from csms.turns import IMMEDIATE, READER_CACHE_KB, Turns
+from csms.turns import IMMEDIATE, LOG_WRITER_CACHE_KB, READER_CACHE_KB, Turns
 
 T = TypeVar("T")
 
@@ -194,9 +194,8 @@ class Database:
         else:
             self.engine = _postgres(parsed.set(drivername="postgresql+psycopg"))
             self.log_engine = self.engine
-        self._turns, self._log_turns = (
-            Turns(engine, lambda: self.disposed) for engine in (self.engine, self.log_engine)
-        )
+        self._turns = Turns(self.engine, lambda: self.disposed)
+        self._log_turns = Turns(self.log_engine, lambda: self.disposed, LOG_WRITER_CACHE_KB)
         for engine in {self.engine, self.log_engine}:
             event.listen(engine, "checkin", self._returned)
 

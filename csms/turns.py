@@ -13,15 +13,17 @@ from sqlalchemy import Connection, Engine
 IMMEDIATE: Final = "immediate"  # in the connection's `info`: it will write, and takes the right to at once
 
 # Pages that a connection keeps by itself. Readers are many, and have what they miss from the operating system.
-READER_CACHE_KB, WRITER_CACHE_KB = 2_000, 16_000
+READER_CACHE_KB, WRITER_CACHE_KB, LOG_WRITER_CACHE_KB = 2_000, 16_000, 4_000
 
 
 class Turns:
-    """`over`: whether nobody needs the connection any more, so that it is given back after each transaction."""
+    """`over`: whether nobody needs the connection any more, so that it is given back after each transaction. `cache_kb`: of
+    pages that it keeps."""
 
-    def __init__(self, engine: Engine, over: Callable[[], bool]) -> None:
+    def __init__(self, engine: Engine, over: Callable[[], bool], cache_kb: int = WRITER_CACHE_KB) -> None:
         self._engine = engine
         self._over = over
+        self._cache_kb = cache_kb
         self._lock = threading.Lock()
         self._kept: Connection | None = None
 
@@ -44,7 +46,7 @@ class Turns:
     def _mine(self) -> Connection:
         connection = self._engine.connect()
         connection.info[IMMEDIATE] = True
-        _cache(connection, WRITER_CACHE_KB)
+        _cache(connection, self._cache_kb)
         return connection
 
     def close(self, until: float) -> None:
