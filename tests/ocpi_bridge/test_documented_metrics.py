@@ -98,7 +98,11 @@ def test_counting_a_frame_takes_microseconds() -> None:
 
 
 async def test_open_alerts_are_told_by_their_kind(tmp_path: Path) -> None:  # P10
-    told = {"DATABASE_URL": f"sqlite:///{tmp_path / 'main.db'}", "SECRET_KEY": "a key that only the tests have"}
+    told = {
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'main.db'}",
+        "DATA_DIR": str(tmp_path),
+        "SECRET_KEY": "a key that only the tests have",
+    }
     settings = load({f"ROAMBRIDGE_{name}": value for name, value in told.items()}, env_file=None)
     service = Service(settings)
     await service.ground.migrate()
