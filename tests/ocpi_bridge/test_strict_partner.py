@@ -95,8 +95,10 @@ async def test_a_response_url_that_leads_nowhere_is_a_wrong_parameter_and_no_fai
             token = service.partners.invite(connection, "msp", party, service.clock())
         await emsp.register(f"{service.settings.public_url}/ocpi/versions", token)
         guarded = Guarded(OutboundPolicy(["127.0.0.0/8"]), resolve=nowhere)
-        monkeypatch.setattr(service.partnership, "guarded", guarded)
-        asked = await emsp.command("START_SESSION", START, response_url)
+        with monkeypatch.context() as patched:  # the service closes the one that it made
+            patched.setattr(service.partnership, "guarded", guarded)
+            asked = await emsp.command("START_SESSION", START, response_url)
+        await guarded.aclose()
     assert (asked.reply.http_status, asked.reply.status_code) == (200, 2001)
     assert emsp.complaints == []
 
