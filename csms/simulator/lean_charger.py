@@ -164,12 +164,12 @@ class LeanCharger:
     # ---- its life ---------------------------------------------------------------------------------------------------
 
     async def live(self, starts_at: float) -> None:
-        """Until the run has ended and all that was said is acknowledged, or the run gives up."""
+        """Until the run has ended, all that was said is acknowledged and a storm is over, or the run gives up."""
         loop, course = asyncio.get_running_loop(), self._course
         self._away_until = starts_at
         while (now := loop.time()) < course.gives_up_at:
             self._charge(now)
-            if now >= course.ends_at and not self._queue:
+            if now >= course.ends_at and not self._queue and not self._cut_at:
                 break
             try:
                 if self._line is None and now >= self._away_until:
@@ -201,7 +201,7 @@ class LeanCharger:
     def _due(self) -> float:
         """When there is something to do again."""
         course = self._course
-        acts = [course.gives_up_at if self._queue else course.ends_at]
+        acts = [course.gives_up_at if self._queue or self._cut_at else course.ends_at]
         if self._running is not None:
             acts += [self._sample_at, self._stop_at, course.ends_at]
         elif self.charges and asyncio.get_running_loop().time() < course.ends_at:

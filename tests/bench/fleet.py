@@ -52,7 +52,9 @@ def rows(stations: int, seconds: float, database_url: str | None, database: str)
         )
     each_kb = (rss["connected"] - rss["before"]) * 1024 / stations
     back, others = storm["reconnects"] or {}, storm["in_storm"] or {}
-    complete = back.get("calls", 0) == round(stations * (1 - STAY)) and not storm["losses"]
+    cut, returned = round(stations * (1 - STAY)), back.get("calls", 0)
+    complete = returned == cut and not storm["losses"]
+    missing = "" if returned == cut else f", of {cut:,} {returned:,}"
     reached = [
         at_most(
             "memory of an idle charger: connected, booted, not charging", each_kb, KB_A_CHARGER, "KB", database=database
@@ -67,7 +69,7 @@ def rows(stations: int, seconds: float, database_url: str | None, database: str)
             also=not steady["losses"],
         ),
         at_most(
-            f"{many} cut at once: all booted again",
+            f"{many} cut at once: all booted again{missing}",
             back.get("longest_ms", 0) / 1000,
             STORM_S,
             "s",

@@ -83,6 +83,13 @@ async def test_a_storm_cuts_every_line_and_all_come_back(csms: Any) -> None:  # 
     assert len(csms.payloads("BootNotification")) == 6
 
 
+async def test_a_fleet_whose_time_is_over_waits_for_those_whom_a_storm_has_cut(csms: Any) -> None:  # P14
+    report = await run(plan(csms, storm_at_s=0.1, storm_spread_s=2.0, duration_s=0.3))
+    assert report.losses == []
+    assert report.tally.reconnects.count == 4
+    assert len(csms.payloads("BootNotification")) == 8
+
+
 async def test_a_message_whose_answer_never_came_is_sent_again_and_told_as_lost(csms: Any) -> None:
     csms.silent["MeterValues"] = 1
     habits = replace(plan(csms).habits, answer_s=0.5)
