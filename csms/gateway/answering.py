@@ -4,7 +4,6 @@ much as all else (H02)."""
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import structlog
@@ -12,9 +11,9 @@ import structlog
 from csms.bus import Report, Told
 from csms.events import Ack, BootReply, Event, MeterSampled, TransactionEnded, TransactionStarted
 from csms.gateway import frames
-from csms.gateway.asking import ms_since
 from csms.gateway.charger_socket import ChargerSocket
 from csms.gateway.frames import ErrorCode, Json
+from csms.gateway.recording import Recording, ms_since
 from csms.gateway.translator import Translator
 
 log = structlog.get_logger(__name__)
@@ -35,7 +34,7 @@ NOTHING_NEW: Final = Told(Ack())
 Call: TypeAlias = tuple[Json, str, Event[Any] | None, float]
 
 
-class Answering(ABC):
+class Answering(Recording, ABC):
     """The part of a link that answers. `busy_since` is the moment of the report that is awaited, else 0; `dropping`: calls
     are neither reported nor answered any more."""
 
@@ -76,20 +75,6 @@ class Answering(ABC):
     @abstractmethod
     def came_to_rest(self) -> None:
         """No call waits."""
-
-    @abstractmethod
-    def record(
-        self,
-        direction: str,
-        message_type: str,
-        message_id: Json,
-        action: str,
-        text: str,
-        *,
-        result: str = "ok",
-        latency_ms: float | None = None,
-        at: datetime | None = None,
-    ) -> None: ...
 
     @property
     def at_rest(self) -> bool:

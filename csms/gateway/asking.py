@@ -16,6 +16,7 @@ from csms.commands import Answer, ChangeConfiguration, Command, Outcome, answer_
 from csms.gateway import frames
 from csms.gateway.charger_socket import ChargerSocket
 from csms.gateway.frames import Error, Json, Result
+from csms.gateway.recording import Recording, ms_since
 from csms.gateway.redaction import REDACTED
 from csms.gateway.translator import CommandUnfit, Translator
 from csms.secret_settings import is_secret
@@ -27,7 +28,7 @@ A = TypeVar("A", bound=Answer)
 LEAST_SECRET = 4  # characters: what is shorter stands everywhere
 
 
-class Line(Protocol):
+class Line(Recording, Protocol):
     """The link to the charger, as far as asking needs it."""
 
     station_id: str
@@ -35,19 +36,6 @@ class Line(Protocol):
     translator: Translator
 
     def count(self, what: str, **fields: object) -> None: ...
-
-    def record(
-        self,
-        direction: str,
-        message_type: str,
-        message_id: Json,
-        action: str,
-        text: str,
-        *,
-        result: str = "ok",
-        latency_ms: float | None = None,
-        at: datetime | None = None,
-    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +124,3 @@ def secrets_of(command: Command[Any]) -> Sequence[str]:
     if not isinstance(command, ChangeConfiguration) or not is_secret(command.key) or len(command.value) < LEAST_SECRET:
         return ()
     return (orjson.dumps(command.value)[1:-1].decode(), command.value, command.value.encode().hex())
-
-
-def ms_since(moment: float) -> float:
-    return int((time.perf_counter() - moment) * 1_000_000) / 1000
