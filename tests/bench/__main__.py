@@ -24,6 +24,7 @@ from tests.bench import (
     remote_start,
     roles,
     table,
+    updates,
 )
 from tests.bench.calibration import Calibration
 from tests.bench.load import Charger
@@ -82,6 +83,10 @@ def of_cdrs(size: Size, database_url: str | None, database: str) -> Sequence[Row
     return [at_most(what, p99_s, cdrs.TARGET_P99_S, "s", database=database)]
 
 
+def of_updates(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
+    return updates.rows(size.chargers, size.seconds / 2, database_url, database)
+
+
 def of_lists(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
     found, calibration = [], Calibration()
     for module, measured in lists.measured(calibration).items():
@@ -119,6 +124,7 @@ PARTS: Parts = {
     "fleet": (of_fleet, EACH),
     "remote-starts": (of_remote_starts, EACH),
     "cdrs": (of_cdrs, EACH),
+    "updates": (of_updates, EACH),
     "busy-api": (of_busy_api, EACH),
     "busy-api-roles": (of_busy_api_roles, POSTGRESQL),
     "lists": (of_lists, NONE),

@@ -1,7 +1,7 @@
 """From the answer to a StopTransaction to its CDR in the hands of the partner that pays, many a second."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
@@ -39,14 +39,12 @@ async def latencies_s(ocpp_url: str, password: str, invitation: Mapping[str, str
         emsp.watch = note
         await emsp.register(invitation["versions_url"], invitation["token"])
         for charger in fleet:
-            await emsp.push_token(emsp.issue_token(_card(charger)))
+            await emsp.push_token(emsp.issue_token(card(charger)))
         for charger in fleet:
             await charger.connect(ocpp_url, password)
-            await _start(charger)
+            await start(charger)
         await _until(heard, lambda: len(emsp.sessions) == chargers)
-        for _ in range(QUIET_ROUNDS):  # what the service asks after a Boot is answered with the next message
-            await asyncio.gather(*(charger.call("Heartbeat", {}) for charger in fleet))
-            await asyncio.sleep(QUIET_S)
+        await come_to_rest(fleet)
         await asyncio.gather(*(_stop_in_turn(charger, turn, stopped) for turn, charger in enumerate(fleet)))
         await _until(heard, lambda: len(arrived) == chargers)
         await asyncio.gather(*(charger.close() for charger in fleet))
@@ -55,22 +53,29 @@ async def latencies_s(ocpp_url: str, password: str, invitation: Mapping[str, str
     return sorted(arrived[card] - at for card, at in list(stopped.items())[WARM_UP:])
 
 
-def _card(charger: Charger) -> str:
+def card(charger: Charger) -> str:
     return f"CARD-{charger.station_id}"
 
 
-async def _start(charger: Charger) -> None:
-    payload = {"connectorId": 1, "idTag": _card(charger), "meterStart": 0, "timestamp": _now()}
+async def start(charger: Charger) -> None:
+    payload = {"connectorId": 1, "idTag": card(charger), "meterStart": 0, "timestamp": _now()}
     answer: Any = await charger.call("StartTransaction", payload)
     assert answer["idTagInfo"]["status"] == "Accepted", answer
     charger.transaction_id = answer["transactionId"]
 
 
+async def come_to_rest(fleet: Sequence[Charger]) -> None:
+    """What the service asks after a Boot is answered with the next message."""
+    for _ in range(QUIET_ROUNDS):
+        await asyncio.gather(*(charger.call("Heartbeat", {}) for charger in fleet))
+        await asyncio.sleep(QUIET_S)
+
+
 async def _stop_in_turn(charger: Charger, turn: int, stopped: dict[str, float]) -> None:
     await asyncio.sleep(turn / STOPS_PER_S)
     payload = {"transactionId": charger.transaction_id, "meterStop": 5, "timestamp": _now()}
-    await charger.call("StopTransaction", {**payload, "idTag": _card(charger)})
-    stopped[_card(charger)] = perf_counter()
+    await charger.call("StopTransaction", {**payload, "idTag": card(charger)})
+    stopped[card(charger)] = perf_counter()
 
 
 async def _until(heard: asyncio.Event, done: Any) -> None:
