@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
 from adapters.rendered import Rendered
-from crud.location_pages import Look
+from crud.location_pages import PageLook
 from crud.pages import Joined
 
 K = TypeVar("K", bound=Hashable)
@@ -48,13 +48,13 @@ class KeptPages:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._kept: dict[Hashable, tuple[Look, Joined]] = {}
+        self._kept: dict[Hashable, tuple[PageLook, Joined]] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def same(self, asked: Hashable, look: Look) -> Joined | None:
+    def same(self, asked: Hashable, look: PageLook) -> Joined | None:
         """The page that was kept, if it looks as it did."""
         with self._lock:
             kept = self._kept.pop(asked, None)
@@ -66,7 +66,7 @@ class KeptPages:
             self._bytes -= _weight(*kept)
             return None
 
-    def keep(self, asked: Hashable, look: Look, page: Joined) -> None:
+    def keep(self, asked: Hashable, look: PageLook, page: Joined) -> None:
         with self._lock:
             before = self._kept.pop(asked, None)
             self._kept[asked] = (look, page)
@@ -75,5 +75,5 @@ class KeptPages:
                 self._bytes -= _weight(*self._kept.pop(next(iter(self._kept))))
 
 
-def _weight(look: Look, page: Joined) -> int:
+def _weight(look: PageLook, page: Joined) -> int:
     return PAGE_BYTES + LOOK_BYTES * len(look[1]) + len(page.json_bytes)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, Select, Text, bindparam, func, select, tuple_, type_coerce
+from sqlalchemy import ColumnElement, Connection, Integer, Text, bindparam, func, select, tuple_, type_coerce
 
 from adapters import v211
 from crud.caller import Party
 from crud.pages import Page, place_of
 from csms.models import Evse, Location, Station
+from csms.prepared import Look
 
 _LOCATION = Location.__table__.c
 _EVSE = Evse.__table__.c
@@ -17,10 +18,12 @@ _EVSE = Evse.__table__.c
 ORDER = (_LOCATION.created_at, _LOCATION.id)
 _KEYS = ("created_at", "id")
 
-Look = tuple[int, Sequence[tuple[Any, ...]]]  # how many there are in all, and what decides how those of the page look
+PageLook = tuple[
+    int, Sequence[tuple[Any, ...]]
+]  # how many there are in all, and what decides how those of the page look
 
 
-def look_of(connection: Connection, page: Page, party: Party | None, version: str) -> Look:
+def look_of(connection: Connection, page: Page, party: Party | None, version: str) -> PageLook:
     """Nothing is made of what only has to be compared: moments stay as the driver gives them."""
     asked: dict[str, Any] = {"limit": page.limit + 1, "offset": page.offset}
     asked |= {"date_from": page.date_from, "date_to": page.date_to}
@@ -30,11 +33,11 @@ def look_of(connection: Connection, page: Page, party: Party | None, version: st
         asked |= {"offset": 0, **dict(zip(_KEYS, place_of(page.after, ORDER), strict=True))}
     asked = {name: value for name, value in asked.items() if value is not None}
     looked_at, counted = _statements(frozenset(asked), version)
-    looks = [*map(tuple, connection.execute(looked_at, asked))]  # rows compare slowly
+    looks = looked_at.rows(connection, **asked)
     found = len({look[0] for look in looks})
     if page.is_whole(last=found <= page.limit):
         return found, looks
-    return connection.execute(counted, asked).scalar_one(), looks
+    return counted.rows(connection, **asked)[0][0], looks
 
 
 def shown_in(version: str) -> list[ColumnElement[bool]]:
@@ -45,7 +48,7 @@ def shown_in(version: str) -> list[ColumnElement[bool]]:
 
 
 @cache
-def _statements(asked: frozenset[str], version: str) -> tuple[Select[Any], Select[Any]]:
+def _statements(asked: frozenset[str], version: str) -> tuple[Look, Look]:
     """The looks of a page, and how many Locations there are; by the names of what is given."""
     conditions = shown_in(version)
     conditions += [_LOCATION[name] == bindparam(name) for name in ("country_code", "party_id") if name in asked]
@@ -70,4 +73,4 @@ def _statements(asked: frozenset[str], version: str) -> tuple[Select[Any], Selec
         .select_from(evses.outerjoin(Station, Station.station_id == _EVSE.station_id))
         .order_by(on_page.c.id, _EVSE.id)
     )
-    return looks, select(func.count()).select_from(Location).where(*conditions)
+    return Look(looks), Look(select(func.count()).select_from(Location).where(*conditions))

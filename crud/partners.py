@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import structlog
 from sqlalchemy import ColumnElement, Connection, Row, Text, bindparam, delete, insert, or_, select, update
@@ -15,6 +15,7 @@ from crud.caller import OPERATOR, Caller, Party, PresentedToken
 from crud.hub_clients import forget, known_parties
 from crud.models import Partner
 from csms.database import Database
+from csms.prepared import Look
 from csms.sealing import SealBroken, Vault
 
 TOKEN_BYTES = 48  # 64 characters in URL-safe Base64, the most that OCPI allows (CR-30)
@@ -95,12 +96,33 @@ def new_token() -> str:
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
+class _Known(NamedTuple):
+    """What of a partner's row says who calls, and what it may."""
+
+    id: int
+    name: str
+    state: str
+    token_in_digest: str | None
+    pending_in_digest: str | None
+    pending_sent: bool | None
+    previous_in_digest: str | None
+    previous_in_state: Literal["A", "C"]
+    country_code: str
+    party_id: str
+    version: str | None
+    roles: Sequence[Mapping[str, Any]]
+    accept_raw_token: bool
+    registered_at: datetime
+
+
 _DIGESTS = (bindparam("decoded", type_=Text), bindparam("raw", type_=Text))  # None equals nothing
-_BY_DIGEST = select(Partner.__table__).where(
-    or_(
-        Partner.token_in_digest.in_(_DIGESTS),
-        Partner.pending_in_digest.in_(_DIGESTS),
-        Partner.previous_in_digest.in_(_DIGESTS),
+_BY_DIGEST = Look(
+    select(*(Partner.__table__.c[name] for name in _Known._fields)).where(
+        or_(
+            Partner.token_in_digest.in_(_DIGESTS),
+            Partner.pending_in_digest.in_(_DIGESTS),
+            Partner.previous_in_digest.in_(_DIGESTS),
+        )
     )
 )
 
@@ -140,19 +162,20 @@ class Partners:
         row, used = self._row(connection, presented)
         return None if row is None else self._known(connection, row, used)
 
-    def _row(self, connection: Connection, presented: Sequence[PresentedToken]) -> tuple[Row[Any] | None, str]:
+    def _row(self, connection: Connection, presented: Sequence[PresentedToken]) -> tuple[_Known | None, str]:
         """The partner, and the digest of the token by which it was found. Tokens are compared by keyed digest, so nothing is
         learned from the time it takes (TR-06)."""
         readings = {self._vault.digest(reading.token): reading.is_raw for reading in reversed(presented)}
         decoded, raw, *_ = *readings, None, None
-        row = connection.execute(_BY_DIGEST, {"decoded": decoded, "raw": raw}).first()
-        if row is None:
+        found = _BY_DIGEST.rows(connection, decoded=decoded, raw=raw)
+        if not found:
             return None, ""
+        row = _Known._make(found[0])
         known = (row.token_in_digest, row.pending_in_digest, row.previous_in_digest)
         used = next(digest for digest in known if digest in readings)
         return (None, "") if readings[used] and not row.accept_raw_token else (row, used)
 
-    def _known(self, connection: Connection, row: Row[Any], used: str) -> Caller | None:
+    def _known(self, connection: Connection, row: _Known, used: str) -> Caller | None:
         superseded = used not in (row.token_in_digest, row.pending_in_digest)
         if superseded and self._clock() - row.registered_at > REPEATED_FOR:
             return None
@@ -417,6 +440,6 @@ def _previous(digest: str | None, state: str | None) -> dict[str, str | None]:
 NO_PREVIOUS = _previous(None, None)
 
 
-def _clients(connection: Connection, row: Row[Any]) -> frozenset[Party] | None:
+def _clients(connection: Connection, row: Row[Any] | _Known) -> frozenset[Party] | None:
     is_hub = any(role["role"] == "HUB" for role in row.roles)
     return known_parties(connection, row.id) if is_hub else None

@@ -1,7 +1,7 @@
 """Who pays by which tariffs: a partner as the core knows it, and what it must not see (TA-06)."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Text, or_, select, type_coerce
 
@@ -10,15 +10,31 @@ from adapters.v211.tariffs import tellable
 from crud.models import Partner
 from csms.billing.choice import REGULAR, Payer, Told, is_for
 from csms.models import Tariff
+from csms.prepared import Look
 
 Key = tuple[str, str, str]  # country_code, party_id, casefolded id
 
 _TARIFF = Tariff.__table__.c
 
-_COLUMNS = ("id", "country_code", "party_id", "tariff_key", "removed", "told", "details", "type", "elements")
-_IN_FORCE = select(*(_TARIFF[name] for name in _COLUMNS)).where(_TARIFF.current.is_(True))
+
+class _Shown(NamedTuple):
+    """What of a tariff decides who sees it."""
+
+    id: int
+    country_code: str
+    party_id: str
+    tariff_key: str
+    removed: bool
+    told: str | None
+    details: Mapping[str, Any] | None
+    type: str | None
+    elements: Any
+
+
+_CURRENT = select(*(_TARIFF[name] for name in _Shown._fields)).where(_TARIFF.current.is_(True))
 _NAMES_PARTNERS = type_coerce(_TARIFF.details, Text).like('%"partners"%')
-_PERHAPS_HIDDEN = _IN_FORCE.where(or_(_TARIFF.removed.is_(True), _TARIFF.told == Told.OVER.value, _NAMES_PARTNERS))
+_IN_FORCE = Look(_CURRENT)
+_PERHAPS_HIDDEN = Look(_CURRENT.where(or_(_TARIFF.removed.is_(True), _TARIFF.told == Told.OVER.value, _NAMES_PARTNERS)))
 
 
 def payer(name: str, roles: Iterable[Mapping[str, Any]]) -> Payer:
@@ -38,7 +54,7 @@ def hidden_from(connection: Connection, who: Payer | None, version: str = "2.2.1
     old = version == v211.VERSION
     return {
         (row.country_code, row.party_id, row.tariff_key): row.id
-        for row in connection.execute(_IN_FORCE if old else _PERHAPS_HIDDEN)
+        for row in map(_Shown._make, (_IN_FORCE if old else _PERHAPS_HIDDEN).rows(connection))
         if row.removed
         or row.told == Told.OVER
         or (who is not None and not is_for(row, who))
