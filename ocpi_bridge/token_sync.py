@@ -15,6 +15,7 @@ from adapters.datatypes import Unreadable
 from adapters.tokens import overlong, token_from_ocpi
 from adapters.v211.tokens import token_from_211
 from crud.partners import PartnerRecord, Partners
+from csms import lock_order
 from csms.database import Database
 from csms.journal import Fact, FactType, append
 from csms.models import Token
@@ -196,8 +197,9 @@ class _Pull:
                 log.warning("token_of_foreign_party", partner=self._partner.name, party=record.party_id)
         changed = 0
         if records:
-            with self._database.write() as connection:
-                changed = _store(connection, self._partner.id, records, self._clock())
+            changed = self._database.transact(
+                lambda connection: _store(connection, self._partner.id, records, self._clock())
+            )
         before = self._result
         self._result = replace(
             before,
@@ -211,8 +213,7 @@ class _Pull:
         parts, since cards may have changed their places in between."""
         self._result = replace(self._result, failure=failure, complete=whole and failure is None)
         if self._result.complete and not resumed:
-            with self._database.write() as connection:
-                self._invalidate_absent(connection, started_at)
+            self._database.transact(lambda connection: self._invalidate_absent(connection, started_at))
         return self._result
 
     def _invalidate_absent(self, connection: Connection, started_at: datetime) -> None:
@@ -251,14 +252,14 @@ def _store(connection: Connection, owner_id: int, records: Mapping[tuple[str, ..
     keys = {key[2] for key in records}
     query = select(Token.__table__).where(Token.owner_id == owner_id, Token.uid_key.in_(keys))
     known = {_key(row.country_code, row.party_id, row.uid, row.type): row for row in connection.execute(query)}
-    changed = 0
+    differing = []
     for key, record in sorted(records.items()):
         row = known.get(key)
         kept = of_partner(record, row)
-        if row is not None and all(getattr(row, name) == getattr(kept, name) for name in COMPARED):
-            continue
-        changed += put(connection, kept, now) != "stale"
-    return changed
+        if row is None or any(getattr(row, name) != getattr(kept, name) for name in COMPARED):
+            differing.append((key, kept))
+    lock_order.cards(connection, [known[key].id for key, _ in differing if key in known])
+    return sum(put(connection, record, now) != "stale" for _, record in differing)
 
 
 COMPARED = tuple(
@@ -276,6 +277,7 @@ def _invalidate(connection: Connection, rows: Iterable[int], now: datetime) -> N
     ids = sorted(rows)
     for start in range(0, len(ids), ROWS_A_COMMIT):
         some = ids[start : start + ROWS_A_COMMIT]
+        lock_order.cards(connection, some)
         connection.execute(update(Token).where(Token.id.in_(some)).values(valid=False))
         append(connection, [Fact(type=FactType.TOKEN_CHANGED, subject=str(row)) for row in some], now=now)
 
