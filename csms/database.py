@@ -206,16 +206,21 @@ class Database:
             yield connection
 
     def transact(self, work: Callable[[Connection], T]) -> T:
-        """`work` in one transaction; once more when PostgreSQL made it a deadlock's victim. What `work` does beside the
-        database must bear repeating."""
+        """`work` in one transaction; once more when PostgreSQL made it a deadlock's victim, or when its connection died
+        before the commit was asked for: of one that dies in the commit nobody here knows whether it was kept. What `work`
+        does beside the database must bear repeating."""
         for _ in range(DEADLOCKS_AT_MOST):
+            worked = False
             try:
                 with self.write() as connection:
-                    return work(connection)
-            except OperationalError as error:
-                if not victim(error):
+                    result = work(connection)
+                    worked = True
+                return result
+            except DBAPIError as error:
+                if victim(error):
+                    self.deadlocks += 1
+                elif worked or not error.connection_invalidated:
                     raise
-                self.deadlocks += 1
         with self.write() as connection:
             return work(connection)
 
