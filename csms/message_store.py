@@ -322,6 +322,7 @@ def _hits(
         ids = select(log.id).where(NAMED, wanted.message_id[-1:] == LAST_LETTER, same)
         if wanted.station is not None:
             ids = ids.where(log.station_id == wanted.station)
+        ids = _written(ids, wanted)
         ids = ids if below is None else ids.where(log.id < below)
         # One after the other: an id that a subquery gives would be looked for in all months.
         chosen = [row.id for row in _newest_first(connection, ids.order_by(log.id.desc()), below=below, limit=limit)]
