@@ -50,7 +50,8 @@ from csms.sealing import Vault
 from csms.standing import Consulted, Payers, Standing, no_partners
 from csms.station_security import SecurityReports
 from csms.stations import Boots, Notices
-from csms.transactions import Taps, Transactions
+from csms.taps import Taps
+from csms.transactions import Transactions
 
 log = structlog.get_logger(__name__)
 

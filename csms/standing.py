@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, and_, select, text, union_all
 
+from csms.alerts import Alarm
 from csms.authorization import Choice, Decision, OwnerAnswer, choose, concurrent, decide
 from csms.batch import Batch
 from csms.billing.choice import OPERATOR, Payer, begin_with, kinds_of
@@ -22,7 +23,7 @@ from csms.reservations import for_starts, used_by
 from csms.samples import number_of
 from csms.stations import last_gap
 from csms.tariff_list import version_at
-from csms.tokens import by_key, normalize
+from csms.tokens import by_key, masked, normalize
 
 REMOTE_START_CLAIMABLE = timedelta(minutes=15)  # a transaction that comes later than the 30 s is still its own (R03)
 KEY_LENGTH = 200
@@ -267,8 +268,12 @@ class Standing:
         return decision
 
     def log_decision(self, event: CardEvent, kind: str, decision: Decision, auth_method: str | None) -> None:
-        """D09. The raw tag is kept as hex: no byte of it is lost, none of it acts."""
+        """D09. The raw tag is kept as hex: no byte of it is lost, none of it acts. Who did not know which card was meant says
+        so in an alert."""
         raw = event.id_token or ""
+        if decision.reason == "several_owners":
+            subject = masked(normalize(raw))
+            self._batch.alarm(Alarm(kind="card_of_several_owners", subject=subject, station_id=event.station_id))
         token = decision.token
         self._batch.insert(
             AuthorizationDecision,
@@ -287,6 +292,13 @@ class Standing:
                 "authorization_reference": decision.authorization_reference,
             },
         )
+
+
+def auth_method(decision: Decision, request: Row_ | None) -> str:
+    """How the driver was let in, in the words of the bill (SE-17); `request`: the remote start that this claims."""
+    if request is not None and decision.reason == "remote_start":
+        return "COMMAND"
+    return "AUTH_REQUEST" if decision.asked else "WHITELIST"
 
 
 def hexed(raw: str) -> str:

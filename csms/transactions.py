@@ -9,15 +9,15 @@ import msgspec
 from sqlalchemy import select
 
 from csms.alerts import Alarm
-from csms.authorization import TAP_LASTS, Decision
+from csms.authorization import Decision
 from csms.batch import Batch, fact_of
 from csms.clock import Judged, end_not_before
+from csms.ending import ended_by, is_of_card
 from csms.events import (
     AuthorizationReply,
     AuthorizationStatus,
     EndReply,
     Event,
-    IdTokenPresented,
     MeterSample,
     StartReply,
     TransactionEnded,
@@ -39,59 +39,12 @@ from csms.models import MeterSampleRow, RawEvent, RemoteRequest, Reservation, Ta
 from csms.reserved_sessions import OPEN as KEPT
 from csms.reserved_sessions import kept_for, taken_over
 from csms.sample_span import around, stretched
-from csms.samples import SAMPLES, digest_of, number_of, points_of, raw_row, sample_row
-from csms.standing import Consulted, Row_, Standing, dedup_key, hexed, lost_start_key
-from csms.tokens import masked, normalize
+from csms.samples import SAMPLES, digest_of, points_of, raw_row, sample_row
+from csms.standing import Consulted, Row_, Standing, auth_method, dedup_key, hexed, lost_start_key
+from csms.tokens import normalize
 
 LONGEST_ASSUMED = timedelta(days=7)  # how far back the samples of an end may date a start we never saw
 FINDINGS_AT_MOST = 50  # of one transaction, whatever its charger goes on saying
-
-
-class Taps:
-    """The cards presented in one batch."""
-
-    def __init__(self, batch: Batch, standing: Standing, consulted: Mapping[str, Consulted]) -> None:
-        self._batch = batch
-        self._standing = standing
-        self._consulted = consulted
-
-    def authorize(self, event: IdTokenPresented) -> AuthorizationReply:
-        """C04, D06, D07. A card that charges at this very station is accepted: it wants to stop (T3)."""
-        standing = self._standing
-        request = standing.claimable(event.station_id, event.id_token, None)
-        consulted = self._consulted.get(event.event_id, Consulted())
-        decision = standing.decide(event, event.received_at, consulted, request)
-        token = decision.token
-        here = standing.charging_here(event)
-        if here is not None:
-            decision = Decision(status=AuthorizationStatus.ACCEPTED, reason="own_transaction_here", token=here)
-        elif token is not None:
-            decision = standing.unless_concurrent(decision, standing.active_on(token.id))
-            if decision.accepted and not token.exempt and standing.tapped_elsewhere(token.id, event.station_id):
-                decision = standing.unless_concurrent(decision, [{"tapped": "elsewhere"}])
-        method = auth_method(decision, request)
-        if decision.accepted and token is not None and here is None:
-            self._hold(event, decision, method)
-        if decision.reason == "several_owners":
-            self._batch.alarm(ambiguous_card(event.id_token, event.station_id))
-        standing.log_decision(event, "authorize", decision, method)
-        return decision.reply(now=event.received_at)
-
-    def _hold(self, event: IdTokenPresented, decision: Decision, method: str) -> None:
-        """The card is taken until it starts or the time is over (D07)."""
-        held = {
-            "station_id": event.station_id,
-            "authorization_reference": decision.authorization_reference,
-            "auth_method": method,
-            "tapped_at": event.received_at,
-            "expires_at": event.received_at + TAP_LASTS,
-        }
-        token_id = decision.token.id
-        if token_id in self._standing.taps:
-            self._batch.update(Tap, "token_id", token_id, held)
-        else:
-            self._batch.claim(Tap, {"token_id": token_id, **held})
-        self._standing.taps[token_id] = {"token_id": token_id, **held}
 
 
 class Transactions:
@@ -109,7 +62,7 @@ class Transactions:
         self._standing = standing
         self._consulted = consulted
         self._our_party = our_party
-        self._matched = {event.event_id: self._match(event) for event in ends}
+        self._matched = {event.event_id: ended_by(event, standing, batch.connection) for event in ends}
         self._samples = self._load_samples([t for t in self._matched.values() if t is not None])
 
     def _load_samples(self, transactions: Sequence[Row_]) -> dict[str, list[MeterSample]]:
@@ -232,8 +185,6 @@ class Transactions:
             request["transaction_id"] = transaction["id"]
             claimed = {"transaction_id": transaction["id"], "state": "started" if decision.accepted else "rejected"}
             batch.update(RemoteRequest, "id", request["id"], claimed)
-        if decision.reason == "several_owners":
-            batch.alarm(ambiguous_card(event.id_token, event.station_id))
         fact = FactType.TRANSACTION_STARTED if decision.accepted else FactType.TRANSACTION_REFUSED
         batch.fact(fact, transaction["id"], event)
         if reservation is not None:
@@ -296,47 +247,6 @@ class Transactions:
         changes = {"findings": [*findings, word], "end_event_id": event.event_id}
         transaction |= changes
         self._batch.update(Transaction, "id", transaction["id"], changes)
-
-    def _match(self, event: TransactionEnded) -> Row_ | None:
-        """What this end has ended before; else by its number at this very station; else the one that still runs there and
-        fits by time, meter and card (X04)."""
-        if repeated := self._standing.repeats(event.station_id, lost_start_key(event)):
-            return repeated[0]
-        for transaction in self._standing.transactions:
-            if transaction["station_id"] == event.station_id and is_named(transaction, event.transaction_ref):
-                return transaction
-        if ended := self._ended_by(event):
-            return ended
-        judged = self._standing.judge(event)
-        candidates = [
-            t
-            for t in self._standing.running_at(event.station_id)
-            if (judged.skewed or t["started_at"] <= judged.at)
-            and (
-                event.meter_stop_mwh is None
-                or t["meter_start_mwh"] is None
-                or t["meter_start_mwh"] <= event.meter_stop_mwh
-            )
-        ]
-        fitting = [t for t in candidates if event.id_token and self._is_of_card(event.id_token, t)]
-        if not fitting and self._standing.cards.get(normalize(event.id_token or "")):
-            return None  # a card that started none of these: theirs is yet to come
-        return next(iter(fitting or candidates), None)
-
-    def _ended_by(self, event: TransactionEnded) -> Row_ | None:
-        """An end without a number of ours is known again by its time and meter: sent twice, it must not end the next
-        transaction."""
-        if event.occurred_at is None:
-            return None
-        table = Transaction.__table__
-        query = select(table).where(
-            table.c.station_id == event.station_id,
-            table.c.state == State.ENDED.value,
-            table.c.ended_claimed_at == event.occurred_at,
-            table.c.meter_stop_mwh == event.meter_stop_mwh,
-        )
-        row = self._batch.connection.execute(query.limit(1)).one_or_none()
-        return dict(row._mapping) if row is not None else None
 
     def _close(self, event: TransactionEnded, transaction: Row_, stop_flags: set[Flag]) -> None:
         refused = Flag.REFUSED_START in transaction["flags"]
@@ -458,29 +368,13 @@ class Transactions:
         elif transaction is None or Flag.MISSING_START in transaction["flags"]:
             accepted = choice.token is not None
         else:
-            accepted = self._is_of_card(event.id_token, transaction)
+            accepted = is_of_card(event.id_token, transaction, self._standing)
         status = AuthorizationStatus.ACCEPTED if accepted else AuthorizationStatus.INVALID
         decision = Decision(status=status, reason="may_stop" if accepted else "foreign", token=choice.token)
         if transaction is None or transaction["end_event_id"] is None:  # a repeat is answered, and leaves no trace
             self._standing.log_decision(event, "stop", decision, None)
         flags = set() if accepted or transaction is None else {Flag.FOREIGN_STOP_TOKEN}
         return decision.reply(now=event.received_at), flags
-
-    def _is_of_card(self, id_token: str, transaction: Row_) -> bool:
-        """The card that started it, under whichever uid, or one of its group."""
-        key = normalize(id_token)
-        return (
-            key == transaction["id_token_key"]
-            or any(card.id == transaction["token_id"] for card in self._standing.cards.get(key, ()))
-            or self._same_group(self._standing.choose(id_token).token, transaction)
-        )
-
-    @staticmethod
-    def _same_group(card: Any, transaction: Row_) -> bool:
-        started = (transaction["snapshot"] or {}).get("token")
-        if card is None or started is None or not card.group_id or card.owner_id != transaction["owner_id"]:
-            return False
-        return bool(card.group_id.casefold() == (started["group_id"] or "").casefold())
 
     # ---- evidence ---------------------------------------------------------------------------------------------------
 
@@ -499,16 +393,6 @@ class Transactions:
             self._batch.insert(RawEvent, raw_row(event, transaction_id))
 
 
-def is_named(transaction: Row_, transaction_ref: str) -> bool:
-    """Whether the charger speaks of it: by our number, or by its own id where the version has one. The number of a start
-    that we never saw was never told to anybody."""
-    if Flag.MISSING_START in transaction["flags"]:
-        return False
-    if transaction["transaction_ref"] is not None:
-        return bool(transaction["transaction_ref"] == transaction_ref)
-    return bool(transaction["number"] == number_of(transaction_ref))
-
-
 def end_flags(event: TransactionEnded, judged: Judged, reconciled: Reconciled) -> set[Flag]:
     flags = {
         Flag.CLOCK_SKEWED: judged.skewed,
@@ -519,23 +403,11 @@ def end_flags(event: TransactionEnded, judged: Judged, reconciled: Reconciled) -
     return {flag for flag, raised in flags.items() if raised}
 
 
-def auth_method(decision: Decision, request: Row_ | None) -> str:
-    """How the driver was let in, in the words of the bill (SE-17)."""
-    if request is not None and decision.reason == "remote_start":
-        return "COMMAND"
-    return "AUTH_REQUEST" if decision.asked else "WHITELIST"
-
-
 def first_answer(transaction: Row_, card: Any) -> StartReply:
     """What the first of the repeated starts was told (E03)."""
     told = Decision(status=AuthorizationStatus(transaction["authorization"]), reason="repeated", token=card)
     reply = told.reply(now=transaction["started_received_at"])
     return StartReply(transaction_id=transaction["number"], authorization=reply)
-
-
-def ambiguous_card(id_token: str, station_id: str) -> Alarm:
-    subject = masked(normalize(id_token))
-    return Alarm(kind="card_of_several_owners", subject=subject, station_id=station_id)
 
 
 def clock_alarm(event: Event[Any], judged: Judged) -> Alarm:
