@@ -126,13 +126,23 @@ def _make(connection: Connection, month: Month) -> bool:
         return False
     connection.execute(text(f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE"))
     for statement in (
-        f"CREATE TABLE {month.name} (LIKE {table} INCLUDING DEFAULTS)",
+        f"CREATE TABLE {month.name} (LIKE {table} INCLUDING DEFAULTS)" + _disk(connection, table),
         f"WITH strays AS (DELETE FROM {default} WHERE {key} >= {begin} AND {key} < {end} RETURNING *) "  # noqa: S608
         f"INSERT INTO {month.name} SELECT * FROM strays",
         f"ALTER TABLE {table} ATTACH PARTITION {month.name} FOR VALUES FROM ({begin}) TO ({end})",
     ):
         connection.execute(text(statement))
     return True
+
+
+def _disk(connection: Connection, table: str) -> str:
+    """In SQL, where an operator put the table (docs/message-log.md); a month's indexes follow those of the table."""
+    query = (
+        "SELECT quote_ident(spcname) FROM pg_class JOIN pg_tablespace ON pg_tablespace.oid = reltablespace"
+        " WHERE pg_class.oid = CAST(:t AS regclass)"
+    )
+    place = connection.execute(text(query), {"t": table}).scalar()
+    return "" if place is None else f" TABLESPACE {place}"
 
 
 # ---- dropped --------------------------------------------------------------------------------------------------------

@@ -61,6 +61,14 @@ class PostgresCluster:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
 
+    def folder(self, name: str) -> Path:
+        """A new one, which is the server's."""
+        made = self._home / name
+        made.mkdir(mode=0o700)
+        if self._user is not None:
+            os.chown(made, self._user.pw_uid, self._user.pw_gid)
+        return made
+
     def remove(self) -> None:
         self.crash()
         shutil.rmtree(self._home, ignore_errors=True)
