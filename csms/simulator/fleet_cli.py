@@ -3,7 +3,7 @@
 import asyncio
 import json
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Protocol
 
@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from csms.simulator import load, network_file, server_memory
+from csms.simulator import load, network_file, server_cpu, server_memory
 from csms.simulator.fleet import FleetReport, run_fleet
 from csms.simulator.lean_charger import MEASURANDS, Habits
 from csms.simulator.lean_line import Address
@@ -22,6 +22,8 @@ from csms.simulator.load import LoadPlan, LoadReport
 from csms.simulator.options import DEFAULT_URL, Connectors, Password, Patience, Samples, ScenarioName, Url, serial_of
 from csms.simulator.profile import Profile
 from csms.simulator.scenarios import SCENARIOS, Plan
+from csms.simulator.server_cpu import CpuSeconds
+from csms.simulator.server_memory import ServerMemory
 from csms.simulator.tally import Played
 
 LIFE = "With --duration: a life instead of a scenario"
@@ -98,7 +100,7 @@ def fleet(
         int | None, typer.Option(min=0, help="Addresses 127.0.x.y to call from; as needed.", rich_help_panel=LIFE)
     ] = None,
     server_pid: Annotated[
-        int | None, typer.Option(help="The CSMS's process, for its memory.", rich_help_panel=LIFE)
+        int | None, typer.Option(help="The CSMS's process, for its memory and CPU.", rich_help_panel=LIFE)
     ] = None,
     metrics: Annotated[
         str | None, typer.Option(help="The CSMS's /metrics, for its memory.", rich_help_panel=LIFE)
@@ -173,7 +175,8 @@ def fleet(
         storm_spread_s=storm_spread,
         sources=needed if sources is None else load.addresses(sources * load.CHARGERS_AN_ADDRESS, address.host),
     )
-    report = _live(console, life, memory, bar=not as_json)
+    cpu = server_cpu.of_process(server_pid) if server_pid is not None else None
+    report = _live(console, life, memory, cpu, bar=not as_json)
     if check_database is not None:
         report.losses += ctx.obj(check_database, report.tally.played, since=since)
         report.checked = True
@@ -244,7 +247,9 @@ def _play(
         )
 
 
-def _live(console: Console, plan: LoadPlan, memory: server_memory.ServerMemory | None, *, bar: bool) -> LoadReport:
+def _live(
+    console: Console, plan: LoadPlan, memory: ServerMemory | None, cpu: CpuSeconds | None, *, bar: bool
+) -> LoadReport:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not bar) as progress:
         task = progress.add_task("coming", total=1.0, told="")
@@ -252,9 +257,9 @@ def _live(console: Console, plan: LoadPlan, memory: server_memory.ServerMemory |
         def show(now: load.Progress) -> None:
             told = f"{now.up}/{plan.stations} up, {now.answered} calls answered"
             told += f", turned away: {escape(now.turned_away)}" if now.turned_away else ""
-            progress.update(task, description=now.phase, completed=now.of_phase, told=told)
+            progress.update(task, description=now.stage, completed=now.of_stage, told=told)
 
-        return uvloop.run(load.run_load(plan, server_memory=memory, on_progress=show))
+        return uvloop.run(load.run_load(plan, server_memory=memory, server_cpu=cpu, on_progress=show))
 
 
 def _of_story(report: FleetReport) -> Table:
@@ -291,9 +296,21 @@ def _of_life(report: LoadReport) -> Table:
 def _latencies(report: LoadReport) -> Table:
     table = Table("answers", "calls", "p50 ms", "p99 ms", "longest ms", title="latencies", title_justify="left")
     told = report.told()
-    rows = dict(told["latencies"])
-    rows |= {"back after the storm": told["reconnects"], "others in the storm": told["in_storm"]}
+    for stage, of_it in told["stages"].items():
+        cpu = ", ".join(f"{name} {seconds:g} s" for name, seconds in of_it["cpu_s"].items())
+        table.add_section()
+        table.add_row(f"[bold]{stage}[/], {of_it['lasted_s']:g} s; CPU: {cpu}")
+        rows = {"handshake": of_it["handshakes"]} | of_it["answers"] | {"(own loop late)": of_it["own_lag"]}
+        _add(table, rows)
+    table.add_section()
+    table.add_row("[bold]the whole life[/]")
+    _add(
+        table, told["latencies"] | {"back after the storm": told["reconnects"], "others in the storm": told["in_storm"]}
+    )
+    return table
+
+
+def _add(table: Table, rows: Mapping[str, Mapping[str, float] | None]) -> None:
     for name, row in rows.items():
         if row is not None:
             table.add_row(name, *(f"{row[key]:g}" for key in ("calls", "p50_ms", "p99_ms", "longest_ms")))
-    return table

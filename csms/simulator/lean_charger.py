@@ -62,6 +62,10 @@ class Habits:
     answer_s: float = 30.0
     connect_s: float = 60.0
 
+    @property
+    def first_charges_within_s(self) -> float:
+        return self.starts_within_s or self.sample_s
+
 
 @dataclass(kw_only=True)
 class Course:
@@ -225,7 +229,7 @@ class LeanCharger:
     # ---- charging: what it writes down, line or not -----------------------------------------------------------------
 
     def _start_at(self) -> float:
-        return self._course.charge_from + self.phase * (self._habits.starts_within_s or self._habits.sample_s)
+        return self._course.charge_from + self.phase * self._habits.first_charges_within_s
 
     def _charge(self, now: float) -> None:
         """Queues what is due by now."""
@@ -260,6 +264,7 @@ class LeanCharger:
     async def _come_up(self) -> None:
         """Connects, boots, reports each connector. A CSMS that is not there is tried again, later each time."""
         loop = asyncio.get_running_loop()
+        began, stage = time.perf_counter(), self._tally.stages.now
         try:
             self._line = await open_line(
                 self._habits.address,
@@ -275,6 +280,7 @@ class LeanCharger:
             asked = failure.retry_after_s if isinstance(failure, TurnedAway) else None
             self._try_again(loop.time(), asked)
             return
+        stage.handshakes.add(time.perf_counter() - began)
         boot = {"chargePointVendor": "roambridge", "chargePointModel": "lean"}
         answer = await self._call("BootNotification", boot)
         if answer.get("status") != "Accepted":
@@ -354,7 +360,7 @@ class LeanCharger:
         answer: asyncio.Future[dict[str, Any]] = loop.create_future()
         self._awaited = message_id, answer
         tally.sent[action] += 1
-        began = time.perf_counter()
+        began, stage = time.perf_counter(), tally.stages.now
         line.send(orjson.dumps([CALL, message_id, action, payload]))
         try:
             async with asyncio.timeout(self._habits.answer_s):
@@ -372,7 +378,7 @@ class LeanCharger:
             self._awaited = None
         took_s = time.perf_counter() - began
         tally.answered[action] += 1
-        tally.latencies[action].add(took_s)
+        stage.answers[action].add(took_s)
         if self._course.storm and not self.in_storm:
             tally.in_storm.add(took_s)
         return result

@@ -4,17 +4,20 @@ import asyncio
 import gc
 import os
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from csms.simulator.lean_charger import Course, Habits, LeanCharger
+from csms.simulator.server_cpu import CpuSeconds
 from csms.simulator.server_memory import ServerMemory
+from csms.simulator.stages import Stage, Stages
 from csms.simulator.tally import Played, Tally
 
 LOOKS_EVERY_S = 0.25
 DRAINS_WITHIN_S = 60.0  # after the end: what waits is delivered, or lost
 DRAINED_PER_S = 50  # of more chargers, so many have their last word in a second
+LEAVES_BEFORE_S = 0.1  # the end: what is asked then waits with all the charges that end
 CHARGERS_AN_ADDRESS = 5_000
 FIRST_COMES_WITHIN_S = 30.0  # of when all were to be here, or nobody is waited for
 NEXT_COMES_WITHIN_S = 120.0  # of the last one: a crowd is told to come back in a minute
@@ -56,11 +59,11 @@ class LoadPlan:
 class Progress:
     """`turned_away`: most often why, and how often; empty when nobody was."""
 
-    phase: str
+    stage: Stage
     up: int
     answered: int
     turned_away: str
-    of_phase: float  # how much of it is over, 0 to 1
+    of_stage: float  # how much of it is over, 0 to 1
 
 
 @dataclass(kw_only=True)
@@ -78,7 +81,7 @@ class LoadReport:
     checked: bool = False
 
     def told(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """As JSON has it: `latencies` of the whole life, `stages` each by itself."""
         tally = self.tally
         return {
             "stations": self.plan.stations,
@@ -94,7 +97,8 @@ class LoadReport:
                 "per_s": round(tally.answered.total() / self.lasted_s, 1) if self.lasted_s else 0.0,
             },
             "asked_by_csms": tally.asked.total(),
-            "latencies": {action: found.told() for action, found in sorted(tally.latencies.items())},
+            "latencies": {action: found.told() for action, found in sorted(tally.stages.latencies().items())},
+            "stages": {str(stage): of_it.told() for stage, of_it in tally.stages.all.items()},
             "reconnects": tally.reconnects.told() if tally.reconnects.count else None,
             "in_storm": tally.in_storm.told() if tally.in_storm.count else None,
             "transactions": len(tally.played),
@@ -114,11 +118,16 @@ async def run_load(
     plan: LoadPlan,
     *,
     server_memory: ServerMemory | None = None,
+    server_cpu: CpuSeconds | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> LoadReport:
     """Returns when all that was said is acknowledged, or `drain_s` after the end."""
-    run = _Run(plan, server_memory, on_progress)
-    return await run.through()
+    run = _Run(plan, server_memory, Tally(stages=Stages(server_cpu)), on_progress)
+    lagging = asyncio.create_task(run.stages.watch_own_lag())
+    try:
+        return await run.through()
+    finally:
+        lagging.cancel()
 
 
 def spread(number: int, share: float) -> bool:
@@ -128,12 +137,17 @@ def spread(number: int, share: float) -> bool:
 
 class _Run:
     def __init__(
-        self, plan: LoadPlan, server_memory: ServerMemory | None, on_progress: Callable[[Progress], None]
+        self,
+        plan: LoadPlan,
+        server_memory: ServerMemory | None,
+        tally: Tally,
+        on_progress: Callable[[Progress], None],
     ) -> None:
+        self.stages = tally.stages
         self._plan = plan
         self._server_memory = server_memory
         self._on_progress = on_progress
-        self._tally = Tally()
+        self._tally = tally
         self._course = Course()
         self._chargers: list[LeanCharger] = []
         self._server_mb: dict[str, float] = {}
@@ -150,7 +164,7 @@ class _Run:
                 self._chargers.append(charger)
                 lives.create_task(charger.live(began + plan.ramp_s * number / plan.stations))
             stalled = _Stalled(self._tally, began + plan.ramp_s, plan.first_within_s)
-            await self._until("coming", began + plan.ramp_s + plan.up_within_s, lambda: self._all_up() or stalled())
+            await self._until(began + plan.ramp_s + plan.up_within_s, lambda: self._all_up() or stalled())
             up_at = loop.time()
             lasts_s = plan.duration_s if self._tally.up else 0.0
             full_mb = own_mb()
@@ -163,10 +177,13 @@ class _Run:
                 charger.wake()
             if self._tally.up:
                 await self._events(up_at)
-            await self._until("living", self._course.ends_at)
+            await self._until(self._course.ends_at - LEAVES_BEFORE_S)
+            self.stages.enter(Stage.LEAVING)
+            await self._until(self._course.ends_at)
             await self._weigh_server("end")
             lasted_s = loop.time() - up_at
-            self._on_progress(self._progress("delivering", 0.0))
+            self._on_progress(self._progress(0.0))
+        self.stages.now.over()
         await asyncio.sleep(0)  # what was aborted last is closed in the loop's next round
         return LoadReport(
             plan=plan,
@@ -197,14 +214,24 @@ class _Run:
         return self._tally.up >= self._plan.stations
 
     async def _events(self, up_at: float) -> None:
-        """Cuts whom the plan has cut, in the order of time."""
+        """Changes the stage, and cuts whom the plan has cut, in the order of time."""
         plan = self._plan
-        at_s = {self._go_offline: plan.duration_s / 4}
+        at_s: dict[Callable[[], Awaitable[None]], float] = {self._go_offline: plan.duration_s / 4}
         if plan.storm_at_s is not None:
             at_s[self._storm] = plan.storm_at_s
+        if plan.charging:
+            self.stages.enter(Stage.BEGINNING)
+            at_s[self._all_charge] = plan.habits.first_charges_within_s
+        else:
+            self.stages.enter(Stage.STEADY)
         for event, after_s in sorted(at_s.items(), key=lambda one: one[1]):
-            await self._until("living", up_at + after_s)
-            await event()
+            if event != self._all_charge or after_s < plan.duration_s:
+                await self._until(up_at + after_s)
+                await event()
+
+    async def _all_charge(self) -> None:
+        if self.stages.name is Stage.BEGINNING:
+            self.stages.enter(Stage.STEADY)
 
     async def _go_offline(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -219,26 +246,33 @@ class _Run:
         stays = 1 - plan.storm_share
         cut = [charger for number, charger in enumerate(self._chargers) if not spread(number, stays)]
         self._course.storm = True
+        self.stages.enter(Stage.STORM)
         for charger in cut:
             charger.in_storm = True
             charger.cut(now + plan.storm_spread_s * charger.phase, storm=True)
-        await self._until("storm", now + plan.up_within_s, lambda: self._tally.reconnects.count >= len(cut))
+        await self._until(now + plan.up_within_s, lambda: self._tally.reconnects.count >= len(cut))
         self._course.storm = False
+        self.stages.enter(Stage.AFTER_STORM)
 
-    async def _until(self, phase: str, at: float, done: Callable[[], bool] = lambda: False) -> None:
+    async def _until(self, at: float, done: Callable[[], bool] = lambda: False) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         while (now := loop.time()) < at and not done():
-            over = (now - began) / (at - began)
-            self._on_progress(
-                self._progress(phase, self._tally.up / self._plan.stations if phase == "coming" else over)
-            )
+            coming = self.stages.name is Stage.COMING
+            over = self._tally.up / self._plan.stations if coming else (now - began) / (at - began)
+            self._on_progress(self._progress(over))
             await asyncio.sleep(min(LOOKS_EVERY_S, at - now))
 
-    def _progress(self, phase: str, of_phase: float) -> Progress:
+    def _progress(self, of_stage: float) -> Progress:
         tally = self._tally
         why = "".join(f"{reason} ({count})" for reason, count in tally.turned_away.most_common(1))
-        return Progress(phase=phase, up=tally.up, answered=tally.answered.total(), turned_away=why, of_phase=of_phase)
+        return Progress(
+            stage=self.stages.name,
+            up=tally.up,
+            answered=tally.answered.total(),
+            turned_away=why,
+            of_stage=of_stage,
+        )
 
     async def _weigh_server(self, when: str) -> None:
         if self._server_memory is not None:

@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+import os
+import subprocess
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from csms.simulator import load
+from csms.simulator import load, server_cpu
+from csms.simulator.latencies import Latencies
 from csms.simulator.lean_charger import Habits
 from csms.simulator.lean_line import Address, open_line
 from csms.simulator.load import LoadPlan, LoadReport, run_load, spread
-from csms.simulator.tally import Latencies
+from csms.simulator.stages import Stage, Stages
 from tests.csms.simulator.test_fleet_and_cli import invoke
 from tests.listening import listening
 
@@ -81,6 +84,30 @@ async def test_a_storm_cuts_every_line_and_all_come_back(csms: Any) -> None:  # 
     assert report.losses == []
     assert report.tally.reconnects.count == 2
     assert len(csms.payloads("BootNotification")) == 6
+
+
+async def test_what_is_told_of_a_stage_was_asked_in_it(csms: Any) -> None:
+    report = await run(plan(csms, charging=1.0, storm_at_s=1.0, storm_share=0.5, duration_s=2.5))
+    told = report.told()
+    assert list(told["stages"]) == ["coming", "charging begins", "steady", "storm", "after the storm", "leaving"]
+    asked = {
+        stage: {action: row["calls"] for action, row in of_it["answers"].items()}
+        for stage, of_it in told["stages"].items()
+    }
+    assert [stage for stage, calls in asked.items() if "BootNotification" in calls] == ["coming", "storm"]
+    assert asked["charging begins"]["StartTransaction"] == 4
+    assert [stage for stage, calls in asked.items() if "StopTransaction" in calls] == ["leaving"]
+    assert asked["steady"]["MeterValues"] > 0
+    for action, row in told["latencies"].items():
+        assert row["calls"] == sum(calls.get(action, 0) for calls in asked.values())
+    assert [of_it["handshakes"]["calls"] for of_it in told["stages"].values() if of_it["handshakes"]] == [4, 2]
+    for of_it in told["stages"].values():
+        assert list(of_it["cpu_s"]) == ["load"]
+
+
+async def test_a_fleet_that_does_not_charge_is_steady_when_all_have_come(csms: Any) -> None:
+    report = await run(plan(csms, charging=0.0))
+    assert list(report.told()["stages"]) == ["coming", "steady", "leaving"]
 
 
 async def test_a_fleet_whose_time_is_over_waits_for_those_whom_a_storm_has_cut(csms: Any) -> None:  # P14
@@ -187,6 +214,34 @@ def test_percentiles_of_the_histogram_are_near_the_truth() -> None:
         latencies.add(ms / 1000)
     for share, truth_ms in ((0.5, 500), (0.99, 990), (1.0, 1000)):
         assert truth_ms <= latencies.percentile_ms(share) <= truth_ms * 1.03
+
+
+def test_the_whole_life_is_the_sum_of_its_stages() -> None:
+    spent_s = iter((1.0, 4.0, 4.0, 6.0, 6.0, 9.5))
+    stages = Stages(server_cpu=lambda: next(spent_s))
+    for stage, ms in ((Stage.COMING, 5), (Stage.STEADY, 1), (Stage.STORM, 900), (Stage.STEADY, 800)):
+        stages.enter(stage)  # no stage comes twice
+        stages.now.answers["Heartbeat"].add(ms / 1000)
+    stages.now.over()
+    told = {stage: of_it.told() for stage, of_it in stages.all.items()}
+    assert {stage: of_it["answers"]["Heartbeat"]["calls"] for stage, of_it in told.items()} == {
+        Stage.COMING: 1,
+        Stage.STEADY: 1,
+        Stage.STORM: 2,
+    }
+    assert [of_it["cpu_s"]["csms"] for of_it in told.values()] == [3.0, 2.0, 3.5]
+    assert told[Stage.STEADY]["answers"]["Heartbeat"]["longest_ms"] == 1.0
+    assert (stages.latencies()["Heartbeat"].count, stages.latencies()["Heartbeat"].longest_s) == (4, 0.9)
+    assert stages.latencies()["Heartbeat"].percentile_ms(0.5) == pytest.approx(5, rel=0.03)
+
+
+def test_the_processor_time_of_a_process_grows_and_stays_when_it_has_gone() -> None:
+    with subprocess.Popen(["/bin/sh", "-c", "read line"], stdin=subprocess.PIPE) as process:
+        read = server_cpu.of_process(process.pid)
+        assert read() >= 0.0
+    assert read() == read() >= 0.0
+    own = server_cpu.of_process(os.getpid())
+    assert own() == pytest.approx(sum(os.times()[:2]), abs=0.1)
 
 
 def test_ten_thousand_call_from_addresses_with_ports_enough() -> None:
