@@ -17,7 +17,6 @@ from csms.simulator.tally import Played, Tally
 LOOKS_EVERY_S = 0.25
 DRAINS_WITHIN_S = 60.0  # after the end: what waits is delivered, or lost
 DRAINED_PER_S = 50  # of more chargers, so many have their last word in a second
-LEAVES_BEFORE_S = 0.1  # the end: what is asked then waits with all the charges that end
 CHARGERS_AN_ADDRESS = 5_000
 FIRST_COMES_WITHIN_S = 30.0  # of when all were to be here, or nobody is waited for
 NEXT_COMES_WITHIN_S = 120.0  # of the last one: a crowd is told to come back in a minute
@@ -26,7 +25,7 @@ NEXT_COMES_WITHIN_S = 120.0  # of the last one: a crowd is told to come back in 
 @dataclass(frozen=True, kw_only=True)
 class LoadPlan:
     """`duration_s` begins when all are connected and booted; they come within `ramp_s`, and have `up_within_s` for it,
-    as long as one or another still comes; where nobody came there is no life either.
+    as long as one or another still comes; where nobody came there is no life either. It lasts as long as a storm does.
     `charging` is the share of them that charges, `offline` the share of those that charge a while without a line (the
     second quarter of the duration). `storm_at_s`: `storm_share` of all lines are cut then, and come back within
     `storm_spread_s`; those who charge are the last of them. `drain_s` None: time enough for so many. `sources`: addresses to
@@ -169,17 +168,12 @@ class _Run:
             lasts_s = plan.duration_s if self._tally.up else 0.0
             full_mb = own_mb()
             await self._weigh_server("connected")
-            self._course.charge_from = up_at if self._tally.up else float("inf")
-            self._course.ends_at = up_at + lasts_s
-            drain_s = plan.drain_s if plan.drain_s is not None else max(DRAINS_WITHIN_S, plan.stations / DRAINED_PER_S)
-            self._course.gives_up_at = self._course.ends_at + drain_s
-            for charger in self._chargers:
-                charger.wake()
             if self._tally.up:
+                self._course.charge_from = up_at
+                self._wake_all()
                 await self._events(up_at)
-            await self._until(self._course.ends_at - LEAVES_BEFORE_S)
-            self.stages.enter(Stage.LEAVING)
-            await self._until(self._course.ends_at)
+            await self._until(up_at + lasts_s)
+            self._end()
             await self._weigh_server("end")
             lasted_s = loop.time() - up_at
             self._on_progress(self._progress(0.0))
@@ -195,6 +189,19 @@ class _Run:
             server_mb=self._server_mb,
             losses=losses(plan, self._tally),
         )
+
+    def _end(self) -> None:
+        """Charges end now, and what was said so far is delivered."""
+        plan = self._plan
+        self.stages.enter(Stage.LEAVING)
+        self._course.ends_at = asyncio.get_running_loop().time()
+        drain_s = plan.drain_s if plan.drain_s is not None else max(DRAINS_WITHIN_S, plan.stations / DRAINED_PER_S)
+        self._course.gives_up_at = self._course.ends_at + drain_s
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for charger in self._chargers:
+            charger.wake()
 
     def _charger(self, number: int) -> LeanCharger:
         plan = self._plan

@@ -14,7 +14,7 @@ KB_A_CHARGER, MB_OF_ALL, ALL = 20, 250, 10_000
 STORM_S, IN_STORM_MS = 20, 1_000
 PER_S, ANSWER_MS = 1_000, 50
 FIRST_COME_PER_S, COME_PER_S = 250, 500  # chargers that connect in a second, before anything is measured
-STARTS_PER_S = 100  # charges that begin in a second, until all charge
+STARTS_PER_S = 50  # charges that begin in a second, until all charge; what follows a Boot has ended until then too
 STORM_LASTS_S = 10.0  # the fleet lives longer when the storm does
 STAY = 0.02  # of all, while the others are cut
 
@@ -47,10 +47,18 @@ def rows(stations: int, seconds: float, database_url: str | None, database: str)
         steady = _live(
             service,
             stations,
-            *("--duration", f"{starts_s + seconds}", "--ramp", f"{ramp}", "--start-within", f"{starts_s}"),
+            *(
+                "--duration",
+                f"{starts_s + seconds}",
+                "--ramp",
+                f"{ramp}",
+                "--start-within",
+                f"{starts_s}",
+            ),
             *("--charging", "1", "--sample-interval", "10"),
         )
     each_kb = (rss["connected"] - rss["before"]) * 1024 / stations
+    calm = steady["stages"].get("steady", {})
     back, others = storm["reconnects"] or {}, storm["in_storm"] or {}
     cut, returned = round(stations * (1 - STAY)), back.get("calls", 0)
     complete = returned == cut and not storm["losses"]
@@ -61,13 +69,19 @@ def rows(stations: int, seconds: float, database_url: str | None, database: str)
         ),
         at_most(f"memory of the process with {many}", rss["connected"], MB_OF_ALL, "MB", database=database),
         at_most(
-            f"{many}, {per_s:,} MeterValues/s: p99 answer",
-            steady["latencies"].get("MeterValues", {}).get("p99_ms", 0),
+            f"{many}, {per_s:,} MeterValues/s, steady for {calm.get('lasted_s', 0):.0f} s: p99 answer",
+            calm.get("answers", {}).get("MeterValues", {}).get("p99_ms", 0),
             ANSWER_MS,
             "ms",
             database=database,
             also=not steady["losses"],
         ),
+        Row(
+            what=f"the same, also while {STARTS_PER_S} charges begin each second, and to the end: p99 answer",
+            reached=f"{steady['latencies'].get('MeterValues', {}).get('p99_ms', 0):,.4g} ms",
+            database=database,
+        ),
+        _beside("in the steady part", calm, database),
         at_most(
             f"{many} cut at once: all booted again{missing}",
             back.get("longest_ms", 0) / 1000,
@@ -79,6 +93,7 @@ def rows(stations: int, seconds: float, database_url: str | None, database: str)
         at_most(
             "meanwhile, those who stayed: p99 answer", others.get("p99_ms", 0), IN_STORM_MS, "ms", database=database
         ),
+        _beside("until all are back", storm["stages"].get("storm", {}), database),
     ]
     lost = [loss for told in (idle, steady, storm) for loss in told["losses"]]
     what = f"lost of {steady['transactions']:,} transactions and {steady['samples']:,} samples, by the database"
@@ -92,6 +107,18 @@ def rows(stations: int, seconds: float, database_url: str | None, database: str)
             database=database,
         ),
     ]
+
+
+def _beside(when: str, stage: dict[str, Any], database: str) -> Row:
+    """What both processes took of the cores that they share, and how late the load itself was for what it measured."""
+    lasted_s = stage.get("lasted_s") or 1.0
+    cores = {name: seconds / lasted_s for name, seconds in stage.get("cpu_s", {}).items()}
+    late_ms = stage.get("own_lag", {}).get("p99_ms", 0)
+    return Row(
+        what=f"{when}: cores of the service and of the load; the load's own loop late, p99",
+        reached=f"{cores.get('csms', 0):.2f} and {cores.get('load', 0):.2f}; {late_ms:,.3g} ms",
+        database=database,
+    )
 
 
 def _live(service: Serving, stations: int, *habits: str) -> dict[str, Any]:

@@ -180,6 +180,10 @@ async def test_the_command_tells_json_and_exits_1_on_a_loss(csms: Any) -> None:
     told = json.loads(good.stdout)
     assert (told["up"], told["transactions"], told["losses"]) == (2, 2, [])
     assert told["latencies"]["MeterValues"]["calls"] == told["samples"] > 0
+    shown = await invoke(*short[:-1], *often)
+    assert [
+        word for word in ("coming, ", "leaving, ", "the whole life", "own loop late") if word not in shown.output
+    ] == []
     csms.card_status = "Blocked"
     bad = await invoke(*short, *often)
     assert bad.exit_code == 1
