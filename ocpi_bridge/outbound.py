@@ -16,6 +16,8 @@ from typing import Any
 import httpcore
 import httpx
 
+from ocpi_bridge.kept_connections import SENDING, KeptConnections
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -56,7 +58,6 @@ ENDS_IN_A_NUMBER = re.compile(r"(?:^|\.)(?:\d+|0x[0-9a-f]*)$", re.IGNORECASE)
 # What the resolver takes: it raises no OSError for an empty or long label.
 NAME = re.compile(r"(?=.{1,254}$)[^.]{1,63}(?:\.[^.]{1,63})*\.?")
 CONNECT_ATTEMPTS = 4  # addresses of one name that are tried; all are checked
-KEEPALIVE_S = 4.0  # below the 5 s after which many servers close an idle connection under our request
 
 
 class Refused(Exception):
@@ -205,16 +206,16 @@ class Guarded:
         within_s = self._timeout_s if timeout_s is None else timeout_s
         sent = False
 
-        async def watch(event: str, _info: Mapping[str, Any]) -> None:
+        def sending() -> None:
             nonlocal sent
-            sent = sent or event == "http11.send_request_headers.started"
+            sent = True
 
         request = httpx.Request(
             method,
             target,
             headers={"User-Agent": "roambridge", "Accept-Encoding": "identity", **headers},
             content=content,
-            extensions={"trace": watch, "timeout": {"connect": within_s}},
+            extensions={SENDING: sending, "timeout": {"connect": within_s}},
         )
         try:
             async with asyncio.timeout(within_s):
@@ -318,10 +319,4 @@ class _VettedTransport(httpx.AsyncHTTPTransport):
 
     def __init__(self, backend: httpcore.AsyncNetworkBackend, tls: ssl.SSLContext) -> None:
         super().__init__(verify=tls, trust_env=False)
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls,
-            max_connections=None,  # each request has its deadline; a shared limit would let one slow partner stop all
-            max_keepalive_connections=50,
-            keepalive_expiry=KEEPALIVE_S,
-            network_backend=backend,
-        )
+        self._pool = KeptConnections(backend, tls)
