@@ -174,10 +174,10 @@ class Csms:
 
     async def _commit_all(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
-        seen_at = loop.time()
+        seen_at = loop.time() + SEEN_EVERY_S  # when signs of life are due
         while True:
             try:
-                async with asyncio.timeout(SEEN_EVERY_S):  # not wait_for: on 3.11 it can swallow a cancellation
+                async with asyncio.timeout_at(seen_at):  # not wait_for: on 3.11 it can swallow a cancellation
                     await self._work.wait()
             except TimeoutError:
                 pass
@@ -186,9 +186,8 @@ class Csms:
                 await self._commit_next(loop)
             if self.stations.news():
                 await loop.run_in_executor(self._writer, self._write_news)
-            if loop.time() - seen_at >= SEEN_EVERY_S:
-                seen_at = loop.time()
-                await loop.run_in_executor(self._writer, self._flush_seen)
+            if loop.time() >= seen_at:
+                seen_at = loop.time() + await loop.run_in_executor(self._writer, self._flush_some_seen)
 
     async def close(self) -> None:
         """After `run` has ended: the last news and signs of life are written."""
@@ -197,7 +196,10 @@ class Csms:
 
     def _write_last(self) -> None:
         self._write_news()
-        self._flush_seen()
+        try:
+            self.stations.flush_seen()
+        except Exception as error:
+            _seen_not_written(error)
 
     def _take(self) -> Sequence[Pending]:
         """The next batch: of each station its oldest event only, since the events of a batch are decided on what was known
@@ -318,11 +320,12 @@ class Csms:
             self._database.transact(work)
             self.stations.forget(len(news))
 
-    def _flush_seen(self) -> None:
+    def _flush_some_seen(self) -> float:
         try:
-            self.stations.flush_seen()
+            return self.stations.flush_some_seen()
         except Exception as error:
-            log.warning("seen_not_written", error=f"{type(error).__name__}: {error}"[:300])
+            _seen_not_written(error)
+            return SEEN_EVERY_S
 
     def _decide_once(self, connection: Connection, taken: Sequence[Pending], *, look: bool) -> Sequence[Any]:
         """What was handled before is answered as it was then; who did not look is told by `handled.keep`."""
@@ -407,6 +410,10 @@ def _refuse(waiting: Sequence[Pending]) -> None:
     for pending in waiting:
         if not pending.future.done():
             pending.future.set_exception(NotStored())
+
+
+def _seen_not_written(error: Exception) -> None:
+    log.warning("seen_not_written", error=f"{type(error).__name__}: {error}"[:300])
 
 
 def _about(event: AnyEvent) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """Who is here: the gateway tells who came and went, and the core writes it."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import cast
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, func, or_, select, update
@@ -14,9 +16,13 @@ from csms.bus import ConnectionClosed, ConnectionOpened
 from csms.database import Database, insert_into
 from csms.journal import Fact, FactType, append
 from csms.locations import touch_stations
+from csms.many_rows import ManyRows
 from csms.models import Station
 
 SEEN_EVERY_S = 5.0
+SEEN_AT_ONCE = (
+    500  # signs of life in a transaction: those of ten thousand would keep everybody waiting for 0.1 s and more
+)
 
 News = ConnectionOpened | ConnectionClosed | Alarm
 
@@ -28,6 +34,8 @@ class Stations(Admissions):
         super().__init__(database, strangers=strangers)
         self._clock = clock
         self._seen: dict[str, datetime] = {}
+        self._unwritten: dict[str, datetime] = {}  # signs of life whose turn it is; of the thread that writes
+        self._seen_pause_s = SEEN_EVERY_S
         self._news: deque[News] = deque()
         self.told = 0  # news so far
         self.written = 0  # of these, so many are committed, or refused for good
@@ -72,16 +80,23 @@ class Stations(Admissions):
         self.written += written
 
     def flush_seen(self) -> None:
-        """Write the last sign of life of each station that gave one (C02, T8): one statement for all of them."""
-        seen, self._seen = self._seen, {}
-        if not seen:
-            return
-        rows = [{"the_station": station_id, "at": at} for station_id, at in sorted(seen.items())]
-        try:
-            self._database.transact(lambda connection: connection.execute(_SEEN, rows))
-        except Exception:
-            self._seen = seen | self._seen
-            raise
+        """Write the last sign of life of each station that gave one (C02, T8), now."""
+        while self._unwritten or self._seen:
+            self.flush_some_seen()
+
+    def flush_some_seen(self) -> float:
+        """Write some of them; returns after how many seconds more are due, so that each is written every `SEEN_EVERY_S`."""
+        if not self._unwritten:
+            seen, self._seen = self._seen, {}
+            self._unwritten = dict(sorted(seen.items()))
+            self._seen_pause_s = SEEN_EVERY_S / max(1, math.ceil(len(seen) / SEEN_AT_ONCE))
+        names = list(islice(self._unwritten, SEEN_AT_ONCE))
+        if names:
+            rows = [{"the_station": name, "at": self._unwritten[name]} for name in names]
+            self._database.transact(lambda connection: _SEEN.execute(connection, rows))
+            for name in names:
+                del self._unwritten[name]
+        return self._seen_pause_s
 
     def close_stale(self) -> None:
         """At start: sockets that an earlier process left open are gone; their last frame is the last we heard."""
@@ -121,10 +136,11 @@ def _latest(name: str) -> ColumnElement[datetime]:
     return case((_older(name), bindparam(name, type_=seen.type)), else_=seen)
 
 
-_SEEN = (
+_SEEN = ManyRows(
     update(_STATIONS)
     .where(_STATIONS.c.station_id == bindparam("the_station"), _older("at"))
-    .values(last_seen_at=bindparam("at"))
+    .values(last_seen_at=bindparam("at")),
+    ["last_seen_at"],
 )
 _KNOWN = select(_CONNECTIONS.c.connection_id).where(_CONNECTIONS.c.connection_id == bindparam("new")).exists()
 # Told once more, perhaps by a worker that was stopped for long: whoever came after it stays.

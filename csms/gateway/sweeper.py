@@ -2,14 +2,17 @@
 be read on that sent more than one may (X07)."""
 
 import asyncio
+import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import structlog
 
 from csms.gateway.link import Link
 
 log = structlog.get_logger(__name__)
+
+AT_ONCE = 500  # a look at ten thousand in one go would keep all of them waiting for some 50 ms
 
 
 class Sweeper:
@@ -34,12 +37,16 @@ class Sweeper:
         self._tick_s = tick_s
 
     async def run(self) -> None:
+        """Looks at each link once in a tick, until cancelled."""
         while True:
-            await asyncio.sleep(self._tick_s)
-            self.sweep(time.monotonic())
+            links = list(self._links)
+            parts = max(1, math.ceil(len(links) / AT_ONCE))
+            for part in range(parts):
+                await asyncio.sleep(self._tick_s / parts)
+                self._sweep(links[part * AT_ONCE : (part + 1) * AT_ONCE], time.monotonic())
 
-    def sweep(self, now: float) -> None:
-        for link in list(self._links):
+    def _sweep(self, links: Sequence[Link], now: float) -> None:
+        for link in links:
             try:
                 self._look_at(link, now)
             except Exception:

@@ -12,6 +12,7 @@ from csms.database import Database
 from csms.events import ConnectorStatus, RegistrationStatus
 from csms.models import Alert, Connection, JournalEntry, Station, StationBoot
 from csms.passwords import verify
+from csms.presence import SEEN_EVERY_S
 from csms.stations import Binding, UnknownStation, bind, last_gap
 from csms.strangers import KNOCKED_FOR_S, STRANGERS_AT_MOST, Knocking
 from csms.watch import Watch
@@ -252,6 +253,27 @@ async def test_signs_of_life_are_written_together_and_never_go_back(database: Da
         story.csms.stations.seen("CP1", NOON)
         story.csms.stations.flush_seen()
         assert station(story).last_seen_at == NOON + timedelta(seconds=4)
+
+
+async def test_signs_of_life_of_many_are_written_in_parts_spread_over_five_seconds(
+    database: Database,
+) -> None:  # C02, X07
+    async with told(database) as story:
+        names = [f"CP{n:04d}" for n in range(1_200)]
+        with database.write() as connection:
+            stations.provision_all(connection, dict.fromkeys(names), NOON)
+        here = story.csms.stations
+        assert here.flush_some_seen() == SEEN_EVERY_S
+        for name in names:
+            here.seen(name, NOON)
+        written = []
+        for _ in range(3):
+            assert here.flush_some_seen() == SEEN_EVERY_S / 3
+            here.seen("CP0000", NOON + timedelta(seconds=1))  # said meanwhile: its turn comes after the others'
+            written.append(sum(row.last_seen_at == NOON for row in story.rows(Station)))
+        assert written == [500, 1_000, 1_200]
+        assert here.flush_some_seen() == SEEN_EVERY_S
+        assert station(story, "CP0000").last_seen_at == NOON + timedelta(seconds=1)
 
 
 async def test_the_newest_connection_counts_whatever_the_older_one_does(database: Database) -> None:  # T9, X11

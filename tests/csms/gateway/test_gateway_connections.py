@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed as SocketClosed
 
 from csms import bus, commands, events
 from csms.commands import Answer, Command, ConfigurationAnswer, Outcome
+from csms.gateway import sweeper
 from csms.gateway.frames import Call, Json
 from csms.gateway.ocpp16.control import TRIGGER
 from csms.gateway.ocpp16.translator import Ocpp16
@@ -407,6 +408,20 @@ async def test_a_charger_that_gives_no_sign_of_life_after_a_ping_is_dropped() ->
         await charger.sent_away()
         await until(lambda: rig.presence.of(bus.ConnectionClosed))
         assert rig.presence.of(bus.ConnectionClosed)[0].reason == "no sign of life after a ping"
+
+
+async def test_of_many_chargers_each_is_looked_at_though_not_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # T7, X07
+    monkeypatch.setattr(sweeper, "AT_ONCE", 2)
+    async with gateway_running(**QUICK) as rig, contextlib.AsyncExitStack() as stack:
+        for number in range(5):
+            await heartbeat(await stack.enter_async_context(rig.charger(f"CP{number}")))
+        links = list(rig.gateway._links)
+        for link in links:
+            pinged_at = link.pinged_at
+            await until(lambda: link.pinged_at > pinged_at)  # noqa: B023 - awaited here
+        assert len(links) == len(rig.connections.connected()) == 5
 
 
 async def test_a_charger_that_ignores_pings_but_talks_survives() -> None:  # T7
