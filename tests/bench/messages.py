@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import uvloop
 
+from tests.bench import stored
 from tests.bench.load import Charger, Measured, measure
 from tests.bench.service import PASSWORD, free_port, server, serving
 from tests.bench.table import Row, at_least
@@ -21,6 +22,7 @@ def rows(chargers: int, messages: int, database_url: str | None, database: str) 
     theirs = _baseline(chargers, max(messages // 4, chargers))
     with serving([Charger(number).station_id for number in range(chargers)], database_url) as service:
         mine = uvloop.run(_run(service.ocpp_url, service.pid, chargers, messages))
+        sizes = stored.bytes_a_row(service.database_url)
     found = []
     for action in ACTIONS:
         ours, library = mine[action], theirs[action]
@@ -32,6 +34,8 @@ def rows(chargers: int, messages: int, database_url: str | None, database: str) 
     found.append(
         at_least("durable MeterValues of 10 values, one process", per_second, DURABLE_PER_S, "/s", database=database)
     )
+    told = ", ".join(f"{size:,.0f} of a {what}" for what, size in sizes.items())
+    found.append(Row(what="stored, with all indexes: bytes", reached=told, database=database))
     return found
 
 
