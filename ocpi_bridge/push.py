@@ -5,21 +5,26 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from functools import cache
 
-from sqlalchemy import Connection, and_, case, exists, func, literal, null, or_, select, update
+from sqlalchemy import Connection, and_, case, exists, func, literal_column, null, or_, select, update
 
 from crud.charging_profiles import followers
 from crud.models import Delivery, Partner
 from crud.partners import PartnerState
-from csms.database import Utc, insert_into
+from csms.database import insert_for
 from csms.events import AuthorizationStatus
 from csms.journal import FactType, Recorded
+from csms.many_rows import ManyRows
 from csms.models import ChargeRecord, JournalEntry, Location, Reservation, Tariff, Transaction
 from csms.models.base import OWN
 
 Wanted = tuple[int, str, str]  # partner id, module, object id
 
-ROWS_A_STATEMENT = 500
+COLUMNS = (
+    *("partner_id", "module", "object_id", "wanted", "told"),
+    *("attempts", "next_attempt_at", "due_since", "created_at"),
+)
 
 
 class Audience(Enum):
@@ -112,22 +117,27 @@ def enqueue(connection: Connection, wanted: Iterable[Wanted], now: datetime) -> 
         | {"next_attempt_at": now, "due_since": now, "created_at": now}
         for partner, module, subject in sorted(wanted)  # one order of locks
     ]
+    if rows:
+        _due(connection.dialect.name).execute(connection, rows)
+
+
+@cache
+def _due(dialect: str) -> ManyRows:
+    """Put together once: a statement of many rows would be made anew for each number of them, at ten times the cost."""
     waiting = and_(Delivery.wanted > Delivery.told, Delivery.stopped.is_(None))
-    for start in range(0, len(rows), ROWS_A_STATEMENT):
-        connection.execute(
-            insert_into(connection, Delivery)
-            .values(rows[start : start + ROWS_A_STATEMENT])
-            .on_conflict_do_update(
-                index_elements=["partner_id", "module", "object_id"],
-                set_={
-                    "wanted": Delivery.wanted + 1,
-                    "next_attempt_at": case((waiting, Delivery.next_attempt_at), else_=literal(now, Utc)),
-                    "due_since": case((waiting, Delivery.due_since), else_=literal(now, Utc)),
-                    "attempts": case((waiting, Delivery.attempts), else_=0),
-                    "stopped": null(),
-                },
-            )
-        )
+    statement = insert_for(dialect, Delivery)
+    new = statement.excluded
+    statement = statement.on_conflict_do_update(
+        index_elements=["partner_id", "module", "object_id"],
+        set_={
+            "wanted": Delivery.wanted + literal_column("1"),
+            "next_attempt_at": case((waiting, Delivery.next_attempt_at), else_=new.next_attempt_at),
+            "due_since": case((waiting, Delivery.due_since), else_=new.due_since),
+            "attempts": case((waiting, Delivery.attempts), else_=new.attempts),
+            "stopped": null(),
+        },
+    )
+    return ManyRows(statement, COLUMNS)
 
 
 def resync(connection: Connection, partner_id: int, now: datetime) -> None:
