@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import BigInteger, Connection, Row, Select, Table, Text, and_, column, select, values
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Select, Table, Text, and_, column, select, values
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from csms.bulk import copy
 from csms.bus import LoggedFrame
@@ -28,7 +30,7 @@ STARTED_WITHIN = timedelta(minutes=5)  # a start waits so long for its batch at 
 LATE_SAMPLES_WITHIN = timedelta(hours=1)
 NAME_ENDS = (("", ","), ("", "}"), ("", " "), ('"', '"'))  # so that 12 is not found in 123
 AT_ONCE = 500
-SCANNED_AT_MOST = 2_500  # rows that one page looks at, for what no index finds
+SCANNED_AT_MOST = 1_500  # rows that one page looks at, for what no index finds
 ACTIONS_AT_MOST = 500
 
 
@@ -199,6 +201,24 @@ def _row(id_: int, frame: LoggedFrame, twin: int | None, moment: Callable[[datet
 _MESSAGES = cast(Table, Message.__table__)
 
 
+class _Unled(FunctionElement[str]):
+    """A column in words that lead SQLite to no index which begins with it, since it does not know where there are fewer rows:
+    the index that is meant has this column too."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(_Unled)
+def _as_it_is(element: _Unled, compiler: Any, **how: Any) -> str:
+    return str(compiler.process(element.clauses, **how))
+
+
+@compiles(_Unled, "sqlite")
+def _unled(element: _Unled, compiler: Any, **how: Any) -> str:
+    return f"+{compiler.process(element.clauses, **how)}"
+
+
 # ---- looking --------------------------------------------------------------------------------------------------------
 
 
@@ -330,9 +350,10 @@ def _hits(
             return []
         query = select(Message.__table__).where(log.id.in_(chosen), log.id.between(chosen[-1], chosen[0]))
         return [_entry(row) for row in connection.execute(query.order_by(log.id.desc()))]
-    query = _where(select(Message.__table__), wanted, spellings)
+    outward = wanted.direction == "out" and not wanted.errors
+    query = _where(select(Message.__table__), wanted, spellings, station=_Unled(log.station_id) if outward else None)
     query = query.where(BAD if wanted.errors else BEGINS)
-    if wanted.direction == "out" and wanted.station is None and not wanted.errors:
+    if outward:  # we ask few things of a station among all that it says
         query = query.where(OUTWARD)
     elif wanted.direction is not None and not wanted.errors:
         query = query.where(log.direction == wanted.direction)
@@ -355,13 +376,15 @@ def _newest_first(connection: Connection, query: Select[Any], *, below: int | No
     return [*found, *connection.execute(query.where(log.id < begun).limit(limit - len(found)))]
 
 
-def _where(query: Select[Any], wanted: Wanted, spellings: Sequence[str] | None) -> Select[Any]:
+def _where(
+    query: Select[Any], wanted: Wanted, spellings: Sequence[str] | None, *, station: ColumnElement[str] | None = None
+) -> Select[Any]:
+    """`station`: in which words the station's column leads to the index that is meant."""
     log = Message.__table__.c
     if wanted.station is not None:
-        query = query.where(log.station_id == wanted.station)
+        query = query.where((log.station_id if station is None else station) == wanted.station)
     if spellings is not None:
-        # A station has fewer messages than an action has: its index is to be used, and not the action's.
-        action = log.action if wanted.station is None else log.action.concat("")
+        action = log.action if wanted.station is None else _Unled(log.action)
         query = query.where(action == spellings[0] if len(spellings) == 1 else action.in_(spellings))
     query = _written(query, wanted)
     if wanted.until is not None and not wanted.errors:  # an answer may have failed later
@@ -414,19 +437,20 @@ def _in_order(chosen: Mapping[int, Exchange]) -> list[Exchange]:
 
 
 def _spellings(connection: Connection, wanted: Wanted, action: str) -> Sequence[str]:
-    """As the log spells it then: each action is one probe of an index, and there are few."""
+    """As the log spells it then. Each action there ever was is one probe of an index, and there are few; within a span of
+    time it would be a walk over all that the last one did before."""
     log = Message.__table__.c
     same, found = action.casefold(), [action]
     last: str | None = ""
-    actions = _written(select(log.action).where(BEGINS), wanted).order_by(log.action).limit(1)
+    actions = select(log.action).where(BEGINS).order_by(log.action).limit(1)
     for _ in range(ACTIONS_AT_MOST):
         last = connection.execute(actions.where(log.action > last)).scalar()
         if last is None:
             break
         if last.casefold() == same and last != action:
             found.append(last)
-    known = [name for name in found if name != action or connection.execute(actions.where(log.action == name)).scalar()]
-    return known or [action]
+    then = _written(actions, wanted)
+    return [name for name in found if connection.execute(then.where(log.action == name)).scalar()] or [action]
 
 
 def _answers(connection: Connection, calls: Sequence[Entry]) -> Mapping[int, Entry]:

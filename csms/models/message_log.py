@@ -50,11 +50,16 @@ class Message(LogBase):
     twin: Mapped[int | None] = mapped_column(SmallInteger)
     __table_args__ = (
         _Key("id", "at"),
-        Index("ix_messages_named", LAST_LETTER, "id", "message_id", sqlite_where=NAMED, postgresql_where=NAMED),
+        Index(
+            "ix_messages_named",
+            *(LAST_LETTER, "id", "message_id", "station_id"),
+            sqlite_where=NAMED,
+            postgresql_where=NAMED,
+        ),
         Index("ix_messages_pair", "message_id", "station_id", "id", sqlite_where=UNPAIRED, postgresql_where=UNPAIRED),
-        Index("ix_messages_of_station", "station_id", "id", sqlite_where=BEGINS, postgresql_where=BEGINS),
+        Index("ix_messages_of_station", "station_id", "id", "action", sqlite_where=BEGINS, postgresql_where=BEGINS),
         Index("ix_messages_of_action", "action", "id", sqlite_where=BEGINS, postgresql_where=BEGINS),
-        Index("ix_messages_outward", "id", sqlite_where=OUTWARD, postgresql_where=OUTWARD),
+        Index("ix_messages_outward", "id", "station_id", sqlite_where=OUTWARD, postgresql_where=OUTWARD),
         Index("ix_messages_bad", "id", sqlite_where=BAD, postgresql_where=BAD),
         Index("ix_messages_bad_of_station", "station_id", "id", sqlite_where=BAD, postgresql_where=BAD),
         {"postgresql_partition_by": "RANGE (id)"},

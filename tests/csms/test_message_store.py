@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, insert, select
+from sqlalchemy import func, insert, select
 
 from csms import message_store
 from csms.bus import LoggedFrame
@@ -270,32 +270,3 @@ def test_what_is_older_than_its_time_goes_in_portions(database: Database) -> Non
         assert delete_messages(connection, 90, NOW, at_most=5) == 4
         assert delete_messages(connection, 90, NOW) == 0
         assert connection.execute(select(func.count()).select_from(Message)).scalar() == 91
-
-
-@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-def test_a_message_id_is_found_by_an_index(database: Database) -> None:  # P12
-    said: list[tuple[str, Any]] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        said.append((statement, parameters))
-
-    store(database, frame(0, "in", "call", "12"), frame(1, "out", "result", "12", latency_ms=1))
-    with database.log_engine.connect() as connection:
-        all_of_it, hour = "", " AND id>? AND id<?"
-        for wanted, of_ids in (
-            (Wanted(message_id="12"), all_of_it),
-            (Wanted(message_id="12", station="CP1"), all_of_it),
-            (Wanted(message_id="12", since=NOW - timedelta(hours=1), until=NOW + timedelta(hours=1)), hour),
-        ):
-            said.clear()
-            event.listen(database.log_engine, "before_cursor_execute", note)
-            found = page(connection, wanted).exchanges
-            event.remove(database.log_engine, "before_cursor_execute", note)
-            plans = [
-                row[-1]
-                for statement, parameters in said
-                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            ]
-            assert [exchange.result for exchange in found] == ["ok"]
-            assert f"SEARCH messages USING INDEX ix_messages_named (<expr>=?{of_ids})" in plans
-            assert not [plan for plan in plans if plan.startswith("SCAN messages")]
