@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, select, text, union_all
+from sqlalchemy import Connection, Row, and_, bindparam, select, text, union_all
 
 from csms.alerts import Alarm
 from csms.authorization import Choice, Decision, OwnerAnswer, choose, concurrent, decide
@@ -14,7 +14,7 @@ from csms.batch import Batch
 from csms.billing.choice import OPERATOR, Payer, begin_with, kinds_of
 from csms.bus import Admission
 from csms.clock import SKEW_LIMIT, Gap, Judged, judge
-from csms.database import Database
+from csms.database import Database, Utc
 from csms.events import AuthorizationStatus, Event, IdTokenPresented, TransactionEnded, TransactionStarted
 from csms.lifecycle import OPEN_STATES, State
 from csms.locations import Place, places
@@ -110,31 +110,21 @@ class Standing:
     # ---- loading ----------------------------------------------------------------------------------------------------
 
     def _load_stations(self, station_ids: Sequence[str]) -> None:
-        query = select(Station.station_id, Station.admission, Station.boot_epoch, Station.clock_skew_s)
-        rows = self._batch.connection.execute(query.where(Station.station_id.in_(station_ids)))
+        rows = self._batch.connection.execute(_STATIONS, {"stations": station_ids})
         self.stations = {row.station_id: row for row in rows}
 
     def _load_requests(self, station_ids: Sequence[str]) -> None:
         """Remote starts that no transaction has claimed, newest first; with the cards they were made for."""
-        query = (
-            select(RemoteRequest.__table__)
-            .where(
-                RemoteRequest.station_id.in_(station_ids),
-                RemoteRequest.state.in_(UNCLAIMED_STATES),
-                RemoteRequest.kind == "start_remotely",
-                RemoteRequest.transaction_id.is_(None),
-                RemoteRequest.created_at > self._batch.now - REMOTE_START_CLAIMABLE,
-            )
-            .order_by(RemoteRequest.created_at.desc())
-        )
-        self.requests = [dict(row._mapping) for row in self._batch.connection.execute(query)]
+        since = self._batch.now - REMOTE_START_CLAIMABLE
+        rows = self._batch.connection.execute(_REQUESTS, {"stations": station_ids, "since": since})
+        self.requests = [dict(row._mapping) for row in rows]
         self._cards_by_id = {card.id: card for cards in self.cards.values() for card in cards}
         self._load_cards(request["token_id"] for request in self.requests)
 
     def _load_cards(self, ids: Iterable[int | None]) -> None:
         if missing := set(ids) - {None} - self._cards_by_id.keys():
-            query = select(Token.__table__).where(Token.id.in_(missing))
-            self._cards_by_id |= {card.id: card for card in self._batch.connection.execute(query)}
+            rows = self._batch.connection.execute(_CARDS, {"cards": sorted(id for id in missing if id is not None)})
+            self._cards_by_id |= {card.id: card for card in rows}
 
     def _load_transactions(self, events: Sequence[CardEvent], station_ids: Sequence[str]) -> None:
         """Whatever runs at these stations or on these cards, and whatever these events may repeat; locked by id."""
@@ -142,24 +132,18 @@ class Standing:
         repeated = {(e.station_id, dedup_key(e)) for e in events if isinstance(e, TransactionStarted)} | {
             (e.station_id, lost_start_key(e)) for e in events if isinstance(e, TransactionEnded)
         }
-        open_states = [state.value for state in OPEN_STATES]
-        conditions = [and_(Transaction.station_id.in_(station_ids), Transaction.state.in_(open_states))]
-        if numbers:
-            conditions.append(Transaction.number.in_(numbers))
-        if repeated:
-            conditions.append(Transaction.dedup_key.in_(sorted({key for _, key in repeated})))
-        if self._cards_by_id:  # word for word the condition of its unique index, so that the index answers
-            conditions.append(
-                and_(Transaction.token_id.in_(self._cards_by_id), text("state = 'active' AND NOT exempt"))
-            )
-        found = union_all(*(select(Transaction.id).where(condition) for condition in conditions))  # an index for each
-        query = select(Transaction.__table__).where(Transaction.id.in_(found)).order_by(Transaction.id)
-        rows = [dict(row._mapping) for row in self._batch.connection.execute(query.with_for_update())]
+        wanted = {
+            "stations": station_ids,
+            "numbers": sorted(number for number in numbers if number is not None),
+            "keys": sorted({key for _, key in repeated}),
+            "cards": sorted(self._cards_by_id),
+        }
+        rows = [dict(row._mapping) for row in self._batch.connection.execute(_TRANSACTIONS, wanted)]
         self.transactions = [row | {"repeated": (row["station_id"], row["dedup_key"]) in repeated} for row in rows]
 
     def _load_taps(self) -> None:
-        query = select(Tap.__table__).where(Tap.token_id.in_(self._cards_by_id)).order_by(Tap.token_id)
-        rows = self._batch.connection.execute(query.with_for_update()) if self._cards_by_id else ()
+        wanted = {"cards": sorted(self._cards_by_id)}
+        rows = self._batch.connection.execute(_TAPS, wanted) if self._cards_by_id else ()
         self.taps = {row.token_id: dict(row._mapping) for row in rows}
 
     def _gap(self, event: Event[Any]) -> Gap | None:
@@ -303,3 +287,37 @@ def auth_method(decision: Decision, request: Row_ | None) -> str:
 
 def hexed(raw: str) -> str:
     return raw.encode("utf-8", "surrogatepass").hex()
+
+
+# Put together once: to do so costs as much as to ask them, and a batch may hold a single event.
+_NAMED_STATIONS: Any = bindparam("stations", expanding=True)
+_NAMED_CARDS: Any = bindparam("cards", expanding=True)
+_STATIONS = select(Station.station_id, Station.admission, Station.boot_epoch, Station.clock_skew_s).where(
+    Station.station_id.in_(_NAMED_STATIONS)
+)
+_REQUESTS = (
+    select(RemoteRequest.__table__)
+    .where(
+        RemoteRequest.station_id.in_(_NAMED_STATIONS),
+        RemoteRequest.state.in_(UNCLAIMED_STATES),
+        RemoteRequest.kind == "start_remotely",
+        RemoteRequest.transaction_id.is_(None),
+        RemoteRequest.created_at > bindparam("since", type_=Utc),
+    )
+    .order_by(RemoteRequest.created_at.desc())
+)
+_CARDS = select(Token.__table__).where(Token.id.in_(_NAMED_CARDS))
+_AMONG = (  # an index for each
+    and_(Transaction.station_id.in_(_NAMED_STATIONS), Transaction.state.in_([state.value for state in OPEN_STATES])),
+    Transaction.number.in_(bindparam("numbers", expanding=True)),
+    Transaction.dedup_key.in_(bindparam("keys", expanding=True)),
+    # Word for word the condition of its unique index, so that the index answers.
+    and_(Transaction.token_id.in_(_NAMED_CARDS), text("state = 'active' AND NOT exempt")),
+)
+_TRANSACTIONS = (
+    select(Transaction.__table__)
+    .where(Transaction.id.in_(union_all(*(select(Transaction.id).where(condition) for condition in _AMONG))))
+    .order_by(Transaction.id)
+    .with_for_update()
+)
+_TAPS = select(Tap.__table__).where(Tap.token_id.in_(_NAMED_CARDS)).order_by(Tap.token_id).with_for_update()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, delete, insert, select, union_all, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, select, union_all, update
 
 from csms.database import insert_into
 from csms.journal import Fact, FactType, append
@@ -63,15 +63,18 @@ def by_key(connection: Connection, keys: Sequence[str]) -> dict[str, list[Row[An
     """All cards with these keys, as their own or as an alias, of every owner, in order of their ids."""
     found: dict[str, list[Row[Any]]] = {}
     if keys:
-        own = select(Token.__table__, Token.uid_key.label("spelled")).where(Token.uid_key.in_(keys))
-        others = (
-            select(Token.__table__, TokenAlias.alias_key.label("spelled"))
-            .join(TokenAlias, TokenAlias.token_id == Token.id)
-            .where(TokenAlias.alias_key.in_(keys))
-        )
-        for row in connection.execute(union_all(own, others).order_by("id")):
+        for row in connection.execute(_SPELLED, {"keys": keys}):
             found.setdefault(row.spelled, []).append(row)
     return found
+
+
+_KEYS: Any = bindparam("keys", expanding=True)
+_SPELLED = union_all(  # put together once: a batch asks it for a single card
+    select(Token.__table__, Token.uid_key.label("spelled")).where(Token.uid_key.in_(_KEYS)),
+    select(Token.__table__, TokenAlias.alias_key.label("spelled"))
+    .join(TokenAlias, TokenAlias.token_id == Token.id)
+    .where(TokenAlias.alias_key.in_(_KEYS)),
+).order_by("id")
 
 
 def find(

@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from csms.alerts import Alarm
 from csms.authorization import Decision
 from csms.batch import Batch, fact_of
 from csms.clock import Judged, end_not_before
+from csms.database import Utc
 from csms.ending import ended_by, is_of_card
 from csms.events import (
     AuthorizationReply,
@@ -66,13 +67,12 @@ class Transactions:
         self._samples = self._load_samples([t for t in self._matched.values() if t is not None])
 
     def _load_samples(self, transactions: Sequence[Row_]) -> dict[str, list[MeterSample]]:
-        row = MeterSampleRow
         found: dict[str, list[MeterSample]] = {transaction["id"]: [] for transaction in transactions}
         if not found:
             return found
-        wanted = (row.transaction_id.in_(list(found)), around(transactions).holds())
-        query = select(row.transaction_id, row.samples).where(*wanted).order_by(row.received_at)
-        for transaction_id, samples in self._batch.connection.execute(query):
+        span = around(transactions)
+        wanted = {"ids": list(found), "since": span.since, "until": span.until}
+        for transaction_id, samples in self._batch.connection.execute(_SAMPLED, wanted):
             found[transaction_id or ""].extend(SAMPLES.decode(samples))
         return found
 
@@ -414,3 +414,13 @@ def clock_alarm(event: Event[Any], judged: Judged) -> Alarm:
     """F06: one a charger a day."""
     detail = {"rule": judged.rule.value, "claimed": str(judged.claimed), "received": str(judged.received_at)}
     return Alarm(kind="clock_skew", subject=event.station_id, station_id=event.station_id, detail=detail)
+
+
+_SAMPLED = (
+    select(MeterSampleRow.transaction_id, MeterSampleRow.samples)
+    .where(
+        MeterSampleRow.transaction_id.in_(bindparam("ids", expanding=True)),
+        MeterSampleRow.received_at.between(bindparam("since", type_=Utc), bindparam("until", type_=Utc)),
+    )
+    .order_by(MeterSampleRow.received_at)
+)
