@@ -5,19 +5,33 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    ColumnElement,
+    Connection,
+    Table,
+    bindparam,
+    case,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from csms import handled, models, station_security
 from csms.admissions import Admissions
 from csms.alerts import Alarm, raise_alarms
 from csms.bus import ConnectionClosed, ConnectionOpened
-from csms.database import Database, insert_into
+from csms.database import Database, insert_for
 from csms.journal import Fact, FactType, append
 from csms.locations import touch_stations
 from csms.many_rows import ManyRows
 from csms.models import Station
+from csms.prepared import Look, among
 
 SEEN_EVERY_S = 5.0
 SEEN_AT_ONCE = (
@@ -119,60 +133,73 @@ class Stations(Admissions):
 
 _STATIONS = cast(Table, Station.__table__)
 _CONNECTIONS = cast(Table, models.Connection.__table__)
-_HEARD = bindparam("heard", type_=_STATIONS.c.last_seen_at.type)
-_LAST_SEEN = (
-    select(_STATIONS.c.last_seen_at).where(_STATIONS.c.station_id == _CONNECTIONS.c.station_id).scalar_subquery()
-)
 
 
-def _older(name: str) -> ColumnElement[bool]:
-    seen = _STATIONS.c.last_seen_at
-    return or_(seen.is_(None), seen < bindparam(name, type_=seen.type))
+def _given(name: str, column: Column[Any]) -> BindParameter[Any]:
+    """A parameter of a row, in the column's own spelling."""
+    return bindparam(name, type_=column.type)
 
 
-def _latest(name: str) -> ColumnElement[datetime]:
+_S, _C = _STATIONS.c, _CONNECTIONS.c
+_STATION, _AT = _given("the_station", _S.station_id), _given("at", _S.last_seen_at)
+_LAST_SEEN = select(_S.last_seen_at).where(_S.station_id == _C.station_id).scalar_subquery()
+
+
+def _older(moment: BindParameter[Any]) -> ColumnElement[bool]:
+    return or_(_S.last_seen_at.is_(None), _S.last_seen_at < moment)
+
+
+def _latest(moment: BindParameter[Any]) -> ColumnElement[datetime]:
     """Never back: what is told twice may come late, and who died told nothing."""
-    seen = _STATIONS.c.last_seen_at
-    return case((_older(name), bindparam(name, type_=seen.type)), else_=seen)
+    return case((_older(moment), moment), else_=_S.last_seen_at)
 
 
-_SEEN = ManyRows(
-    update(_STATIONS)
-    .where(_STATIONS.c.station_id == bindparam("the_station"), _older("at"))
-    .values(last_seen_at=bindparam("at")),
-    ["last_seen_at"],
-)
-_KNOWN = select(_CONNECTIONS.c.connection_id).where(_CONNECTIONS.c.connection_id == bindparam("new")).exists()
+_SEEN = ManyRows(update(_STATIONS).where(_S.station_id == _STATION, _older(_AT)).values(last_seen_at=_AT), [])
+_NEW, _OLD = _given("new", _C.connection_id), _given("old", _C.connection_id)
+_HEARD = _given("heard", _S.last_seen_at)
+_KNOWN = select(_C.connection_id).where(_C.connection_id == _NEW).exists()
 # Told once more, perhaps by a worker that was stopped for long: whoever came after it stays.
-_HERE = (
+_HERE = ManyRows(
     update(_STATIONS)
-    .where(
-        _STATIONS.c.station_id == bindparam("the_station"),
-        or_(_STATIONS.c.connection_id.is_(None), _STATIONS.c.connection_id == bindparam("new"), ~_KNOWN),
-    )
+    .where(_S.station_id == _STATION, or_(_S.connection_id.is_(None), _S.connection_id == _NEW, ~_KNOWN))
     .values(
-        connection_id=bindparam("new"),
-        connected_at=bindparam("at"),
-        last_seen_at=_latest("at"),
-        offline_since=None,
-        ocpp_version=bindparam("version"),
-    )
+        connection_id=_NEW,
+        connected_at=_AT,
+        last_seen_at=_latest(_AT),
+        offline_since=null(),
+        ocpp_version=_given("version", _S.ocpp_version),
+    ),
+    [],
 )
-_CLOSED = (
+_CLOSED = ManyRows(
     update(_CONNECTIONS)
-    .where(_CONNECTIONS.c.connection_id == bindparam("old"))
+    .where(_C.connection_id == _OLD)
     .values(
-        closed_at=bindparam("at"),
+        closed_at=_AT,
         last_frame_at=func.coalesce(_HEARD, _LAST_SEEN),
-        close_code=bindparam("code"),
-        close_reason=bindparam("why"),
-    )
+        close_code=_given("code", _C.close_code),
+        close_reason=_given("why", _C.close_reason),
+    ),
+    [],
 )
-_GONE = (
+_GONE = ManyRows(
     update(_STATIONS)
-    .where(_STATIONS.c.station_id == bindparam("the_station"), _STATIONS.c.connection_id == bindparam("old"))
-    .values(connection_id=None, offline_since=bindparam("at"), last_seen_at=_latest("heard"))
+    .where(_S.station_id == _STATION, _S.connection_id == _OLD)
+    .values(connection_id=null(), offline_since=_AT, last_seen_at=_latest(_HEARD)),
+    [],
 )
+OPENED = ("connection_id", "station_id", "ocpp_version", "peer", "opened_at", "security_profile", "certificate")
+
+
+def _opening(dialect: str) -> ManyRows:
+    """One that was told to have ended and is here: its gateway was only taken for dead."""
+    still_open = {"closed_at": null(), "last_frame_at": null(), "close_reason": null()}
+    insert = insert_for(dialect, _CONNECTIONS).on_conflict_do_update(index_elements=["connection_id"], set_=still_open)
+    return ManyRows(insert, OPENED)
+
+
+_OPENED = {dialect: _opening(dialect) for dialect in ("sqlite", "postgresql")}
+_TOLD_AWAY = Look(select(_S.station_id).where(among(_S.station_id, "stations"), _S.offline_told.is_(True)))
 
 
 def write_news(connection: Connection, news: Sequence[News], now: datetime) -> None:
@@ -195,8 +222,8 @@ def write_news(connection: Connection, news: Sequence[News], now: datetime) -> N
             }
             for item in sorted(went, key=lambda item: item.station_id)
         ]
-        connection.execute(_CLOSED, rows)
-        connection.execute(_GONE, rows)
+        _CLOSED.execute(connection, rows)
+        _GONE.execute(connection, rows)
 
 
 def _once(connection: Connection, news: Sequence[News], now: datetime) -> Sequence[News]:
@@ -221,18 +248,7 @@ def _gone_for_good(news: Sequence[News]) -> Sequence[ConnectionClosed]:
 
 
 def _write_came(connection: Connection, came: Sequence[ConnectionOpened], now: datetime) -> None:
-    rows = [
-        {
-            "connection_id": item.connection_id,
-            "station_id": item.station_id,
-            "ocpp_version": item.ocpp_version,
-            "peer": item.peer,
-            "opened_at": item.opened_at,
-            "security_profile": item.security_profile,
-            "certificate": item.certificate,
-        }
-        for item in came
-    ]
+    rows = [{name: getattr(item, name) for name in OPENED} for item in came]
     here = [
         {
             "the_station": item.station_id,
@@ -242,14 +258,11 @@ def _write_came(connection: Connection, came: Sequence[ConnectionOpened], now: d
         }
         for item in sorted({item.station_id: item for item in came}.values(), key=lambda item: item.station_id)
     ]
-    connection.execute(_HERE, here)
-    insert = insert_into(connection, _CONNECTIONS)
-    still_open = {"closed_at": None, "last_frame_at": None, "close_reason": None}  # its gateway was only taken for dead
-    connection.execute(insert.on_conflict_do_update(index_elements=["connection_id"], set_=still_open), rows)
+    _HERE.execute(connection, here)
+    _OPENED[connection.dialect.name].execute(connection, rows)
     append(connection, station_security.proven(connection, came), now=now)
-    stations = {item.station_id for item in came}
-    told = select(Station.station_id).where(Station.station_id.in_(stations), Station.offline_told.is_(True))
-    back = sorted(connection.execute(told).scalars())
+    stations = sorted({item.station_id for item in came})
+    back = sorted(row[0] for row in _TOLD_AWAY.rows(connection, stations=stations))
     if back:
         connection.execute(update(Station).where(Station.station_id.in_(back)).values(offline_told=False))
         facts = [Fact(type=FactType.STATION_ONLINE, subject=station_id, station_id=station_id) for station_id in back]

@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import structlog
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Table, func, insert, select, update
 
 from csms import models, vendor_data
 from csms.alerts import Alarm
@@ -27,6 +27,7 @@ from csms.journal import FactType
 from csms.lifecycle import State
 from csms.models import Station, StationBoot, StationSecurity, Transaction
 from csms.passwords import hash_password
+from csms.prepared import Look, among
 from csms.strangers import STRANGERS_AT_MOST, waiting
 
 log = structlog.get_logger(__name__)
@@ -95,6 +96,13 @@ def admit(admission: str, policy: str, binding: Binding) -> tuple[RegistrationSt
     return RegistrationStatus.ACCEPTED, False
 
 
+# What a Boot is decided by, of its station.
+_DECIDING = ("station_id", "admission", "binding", "fingerprint", "boot_epoch", "heartbeat_interval_s")
+_S, _T = cast(Table, Station.__table__).c, cast(Table, Transaction.__table__).c
+_BOOTING = Look(select(*(_S[name] for name in _DECIDING)).where(among(_S.station_id, "stations")))
+_CHARGING = Look(select(_T.id, _T.station_id).where(among(_T.station_id, "stations"), _T.state == State.ACTIVE.value))
+
+
 # ---- within a batch -------------------------------------------------------------------------------------------------
 
 
@@ -105,17 +113,13 @@ class Boots:
         self._batch = batch
         self._strangers = strangers
         ids = sorted({event.station_id for event in events})
-        query = select(Station.__table__).where(Station.station_id.in_(ids)).order_by(Station.station_id)
-        rows = batch.connection.execute(query.with_for_update())
-        self._stations = {row.station_id: dict(row._mapping) for row in rows}
+        found = _BOOTING.rows(batch.connection, stations=ids)  # locked since the batch began
+        self._stations: dict[str, dict[str, Any]] = {row[0]: dict(zip(_DECIDING, row, strict=True)) for row in found}
         self._waiting = waiting(batch.connection) if len(self._stations) < len(ids) else 0
         self._sockets = _open_sockets(batch.connection, [name for name in ids if name not in self._stations])
-        active = select(Transaction.id, Transaction.station_id).where(
-            Transaction.station_id.in_(ids), Transaction.state == State.ACTIVE
-        )
         self._active: dict[str, list[str]] = {}
-        for row in batch.connection.execute(active):
-            self._active.setdefault(row.station_id, []).append(row.id)
+        for transaction_id, station_id in _CHARGING.rows(batch.connection, stations=ids):
+            self._active.setdefault(station_id, []).append(transaction_id)
 
     def boot(self, event: StationBooted) -> BootReply:
         """C01, T1, B12: answered with our time; the box is bound to its identity at its first accepted Boot."""

@@ -14,6 +14,8 @@ import yaml
 from csms.gateway.quirks.fixes import FIXES, HANDLED_BY_CORE, SETTINGS
 from csms.gateway.quirks.matching import ANY, matches, matches_firmware, unreadable_range
 
+KINDS_AT_MOST = 1_000  # of stations, for which it is kept what is known of them
+
 _TEXT = {"type": "string", "minLength": 1}
 _LINE = {"type": "string", "pattern": r"^[^\n]+$"}
 _ENTRY: Final[dict[str, Any]] = {
@@ -81,6 +83,7 @@ class Quirks:
     def __init__(self, entries: Iterable[Quirk] = ()) -> None:
         self._entries = tuple(entries)
         self._named = tuple(entry for entry in self._entries if not entry.of_anybody)
+        self._of: dict[tuple[str, str, str], tuple[Quirk, ...]] = {}
 
     def __iter__(self) -> Iterator[Quirk]:
         return iter(self._entries)
@@ -92,7 +95,13 @@ class Quirks:
         """Those of a station that says this of itself in its Boot; what is no vendor's in particular is left out."""
         if not vendor:
             return ()
-        return tuple(entry for entry in self._named if entry.is_of(vendor, model or "", firmware or ""))
+        kind = vendor, model or "", firmware or ""
+        found = self._of.get(kind)
+        if found is None:
+            if len(self._of) >= KINDS_AT_MOST:
+                self._of.clear()
+            found = self._of[kind] = tuple(entry for entry in self._named if entry.is_of(*kind))
+        return found
 
     def throttle_key(self, vendor: str | None, model: str | None, firmware: str | None) -> str | None:
         """The configuration key that limits the whole station's current in A (G10), None when none is known."""
