@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import OperationalError
 
 from csms import models, partitions
+from csms.clock_guard import ClockGuard
 from csms.database import Database
 from csms.message_store import WRITTEN_WITHIN, id_at
 from csms.models import (
@@ -164,8 +165,10 @@ class Retention:
         clock: Callable[[], datetime],
         also: Mapping[str, Trim] | None = None,
     ) -> None:
-        """`also`: what others keep as long as the history."""
+        """`also`: what others keep as long as the history. What the service does by itself it does only while `guard` has no
+        doubt of the clock."""
         self._database = database
+        self.guard = ClockGuard(database, clock=clock)
         self._message_days = message_days
         self._sample_days = sample_days
         self._history_days = history_days
@@ -179,8 +182,11 @@ class Retention:
     async def run(self) -> None:
         """Every hour, until cancelled."""
         while True:
-            more = await asyncio.to_thread(self.trim)
+            more = await asyncio.to_thread(self._trim_unless_doubted)
             await asyncio.sleep(PAUSE_S if more else EVERY_S)
+
+    def _trim_unless_doubted(self) -> bool:
+        return not self.guard.doubted() and self.trim()
 
     def trim(self) -> bool:
         """A little of everything; True when more may be left."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ocpi_bridge.commands.terminal import AsJson, now, opened, say, show
+from ocpi_bridge.commands.terminal import AsJson, Failed, now, opened, say, show
 from ocpi_bridge.retention import retention_of
 from ocpi_bridge.settings import load
 
@@ -19,15 +19,21 @@ def all_that_is_old() -> None:
 @app.command()
 def retention(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go, and what would not.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Although this host's clock is in doubt.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete what is past its days, as the service does every hour. Samples and messages of what still runs or waits in
-    review stay; on PostgreSQL they keep their whole month."""
+    review stay; on PostgreSQL they keep their whole month. Nothing goes while a clock seems to have jumped ahead (the alert
+    clock_jumped): set it right, then close that alert."""
     settings = load()
     with opened(settings) as database:
-        found = retention_of(settings, database, now).plan()
+        trims = retention_of(settings, database, now)
+        found = trims.plan()
         if not dry_run:
-            trims = retention_of(settings, database, now)
+            if not force and trims.guard.doubted():
+                raise Failed(
+                    "nothing is deleted: the clock is in doubt (roambridge alert list); --force if it is right"
+                )
             while trims.trim():
                 pass
     rows = [

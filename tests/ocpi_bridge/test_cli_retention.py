@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import func, insert, select
 
+from csms.alerts import Alarm, raise_alarms
+from csms.clock_guard import KIND
 from csms.database import Database
 from tests.csms.month_rows import SAMPLES, TRANSACTIONS, sample, transaction
 
@@ -35,3 +37,16 @@ def test_what_would_go_is_told_before_it_goes(cli: Callable[..., Any], database:
     assert "1 rows went" in cli("retention").stdout
     assert count() == 2
     assert "0 rows would go" in cli("retention", "--dry-run").stdout
+
+
+def test_what_a_clock_in_doubt_calls_old_goes_by_force_alone(
+    cli: Callable[..., Any], database: Database
+) -> None:  # P05
+    with database.write() as connection:
+        connection.execute(insert(SAMPLES), [sample(LONG_AGO, "old")])
+        raise_alarms(connection, [Alarm(kind=KIND, subject="retention")], datetime.now(UTC))
+    refused = cli("retention")
+    assert refused.exit_code == 1
+    assert "the clock is in doubt" in refused.output
+    assert "1 rows would go" in cli("retention", "--dry-run").stdout
+    assert "1 rows went" in cli("retention", "--force").stdout
