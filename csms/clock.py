@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 SKEW_LIMIT = timedelta(minutes=10)
+HOSTS_AGREE_WITHIN = timedelta(minutes=2)  # of our own, which should be set by NTP
 
 
 class Rule(StrEnum):
@@ -103,6 +104,18 @@ def judge(claimed: datetime | None, received_at: datetime, *, gap: Gap | None, l
         skewed=not believed,
         estimate=None if believed else _estimate(claimed, received_at, live_skew_s),
     )
+
+
+def received(stamped: datetime, taken: datetime, now: datetime) -> datetime:
+    """When a message came in, by three of our own hosts: `stamped` by the gateway, `taken` by Redis a moment later, and read
+    by a worker at `now`. The gateway's word, unless the two others agree that its clock was set wrong."""
+    wrong = abs(stamped - taken) > HOSTS_AGREE_WITHIN and abs(now - taken) <= HOSTS_AGREE_WITHIN
+    return taken if wrong else stamped
+
+
+def of_redis(entry_id: str) -> datetime:
+    """When Redis took an entry of a stream: its id begins with the milliseconds."""
+    return datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)
 
 
 def skew_s(claimed: datetime, received_at: datetime) -> float:

@@ -138,6 +138,11 @@ class Csms:
             self.stations.on_opened = self.after_boot.opened
         self.remote = RemoteControl(database, send=send, wake=wake, clock=clock, vault=vault, owner=token_owner)
 
+    @property
+    def now(self) -> datetime:
+        """By this worker's clock."""
+        return self._clock()
+
     def report(self, event: Event[R], /) -> Awaitable[R]:
         """bus.Report. Done with the reply after the commit; raises when the event is not stored."""
         kind = type(event)

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from csms import clock
 from csms.bus import names
 from csms.bus.claims import MOST_DELIVERIES, SUSPECT, Claims
 from csms.bus.client import AWAY, Client, ResponseError
@@ -41,6 +42,7 @@ STRAY_AFTER_MS: Final = 5000
 DRAIN_S: Final = 5.0
 TRY_AGAIN_S: Final = 1.0  # while the database is away, or the core is started again
 
+CLOCKS_TOLD_EVERY_S: Final = 60.0
 TURN_S: Final = 0.05  # so long are reads put off at most, for what a commit brings
 
 # KEYS: streams; ARGV: group, of each stream how many and their ids. Deleted with the acknowledgement, so that the length of a
@@ -94,6 +96,7 @@ class Consumer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._taken_over: frozenset[int] = frozenset()
         self._strays_at = 0.0
+        self._told_of_clocks_at = -CLOCKS_TOLD_EVERY_S
 
     async def run(self) -> None:
         """Reads until cancelled, then finishes what it took and gives its streams away."""
@@ -191,6 +194,8 @@ class Consumer:
         except msgspec.MsgspecError as error:
             self._bury(stream, entry_id, data, f"unreadable: {error}", died)
             return
+        if isinstance(entry, Reported):
+            entry = self._dated(entry, entry_id)
         taken = Taken(stream, entry_id, data, entry, died)
         if deliveries >= MOST_DELIVERIES:
             self._fail(taken, f"taken {deliveries} times, and no worker came to its end")
@@ -211,6 +216,19 @@ class Consumer:
             task.add_done_callback(self._tasks.discard)
         else:
             self._tell(taken, entry)
+
+    def _dated(self, entry: Reported, entry_id: str) -> Reported:
+        """As it came in by the clocks of most of our hosts: one that was set by hours must not lengthen a charge by them."""
+        event = entry.event
+        taken_at = clock.of_redis(entry_id)
+        received_at = clock.received(event.received_at, taken_at, self._core.now)
+        if received_at is event.received_at:
+            return entry
+        if time.monotonic() - self._told_of_clocks_at > CLOCKS_TOLD_EVERY_S:
+            self._told_of_clocks_at = time.monotonic()
+            ahead_s = (event.received_at - taken_at).total_seconds()
+            log.warning("gateway_clock_wrong", gateway=entry.reply_to, ahead_of_redis_s=round(ahead_s))
+        return msgspec.structs.replace(entry, event=msgspec.structs.replace(event, received_at=received_at))
 
     # ---- handling ---------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ class Measures(NamedTuple):
     gateways: int
     dead_letters: int
     away: bool
+    clock_ahead_s: float  # this host's, of Redis's
 
 
 class Life:
@@ -70,7 +71,7 @@ class Life:
         )
         self._heard_at = -ALIVE_S
         self._run: bytes | None = None
-        self._redis_ahead_s = 0.0  # of our monotonic clock
+        self._redis_ahead_s: float | None = None  # of our monotonic clock
         self.workers: tuple[str, ...] = ()
         self.gateways: tuple[str, ...] = ()
         self.silent_gateways: tuple[str, ...] = ()
@@ -90,7 +91,7 @@ class Life:
 
     def now_s(self) -> float:
         """By Redis's clock, as it was told at the last beat."""
-        return time.monotonic() + self._redis_ahead_s
+        return time.monotonic() + (self._redis_ahead_s or 0.0)
 
     async def beat(self) -> bool:
         """Returns whether Redis knew us: at first it does not, nor after it lost what it held, nor when we were given up. One
@@ -118,6 +119,7 @@ class Life:
             gateways=len(self.gateways),
             dead_letters=self.dead_letters,
             away=self.away,
+            clock_ahead_s=0.0 if self._redis_ahead_s is None else time.time() - self.now_s(),
         )
 
     async def become(self, role: str) -> None:

@@ -73,3 +73,4 @@ def measure_bus(ground: Ground, bus: RedisBus) -> None:
     gauge("bus_gateways", "Gateways that are alive", lambda: bus.measures().gateways)
     gauge("bus_dead_letters", "Events that the core could not handle", lambda: bus.measures().dead_letters)
     gauge("bus_away", "1 while Redis does not answer", lambda: float(bus.measures().away))
+    gauge("bus_clock_ahead_seconds", "This host's clock ahead of Redis's", lambda: bus.measures().clock_ahead_s)

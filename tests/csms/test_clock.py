@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from csms.clock import SKEW_LIMIT, Gap, Judged, Rule, _unusual, _usual, end_not_before, judge, read, skew_s
+from csms.clock import SKEW_LIMIT, Gap, Judged, Rule, _unusual, _usual, end_not_before, judge, read, received, skew_s
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LAST_FRAME = NOW - timedelta(hours=6)
@@ -200,6 +200,31 @@ def test_what_counts_is_the_claim_or_our_own_time_and_the_far_future_never(
     assert judged.at == (received_at if judged.skewed else claimed)
     assert judged.skewed is judged.rule.value.startswith("server")
     assert judged.at <= received_at + SKEW_LIMIT
+
+
+# ---- our own hosts ---------------------------------------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+HOSTS = {  # by how much each is wrong: the gateway, Redis, the worker that reads; and how wrong the answer is
+    "all are right": (0, 0, 0, 0),
+    "a gateway ahead": (2, 0, 0, 0),
+    "a gateway behind": (-2, 0, 0, 0),
+    "a worker ahead": (0, 0, 2, 0),
+    "a worker behind": (0, 0, -2, 0),
+    "Redis ahead": (0, 2, 0, 0),
+    "Redis behind": (0, -2, 0, 0),
+    "nobody agrees": (2, 0, -2, 2),
+}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_of_three_hosts_two_that_agree_overrule_a_gateway(name: str) -> None:
+    gateway, redis, worker, wrong = HOSTS[name]
+    assert received(NOW + gateway * HOUR, NOW + redis * HOUR, NOW + worker * HOUR) == NOW + wrong * HOUR
+
+
+def test_a_message_that_waited_for_a_worker_keeps_its_gateways_word() -> None:
+    assert received(NOW, NOW + timedelta(seconds=1), NOW + 5 * HOUR) == NOW
 
 
 # ---- ends -----------------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ from tests.csms.core_story import Story
 
 class CommitsOnly:
     def __init__(self, csms):
-        self.stations, self._csms = csms.stations, csms
+        self.stations, self.now, self._csms = csms.stations, csms.now, csms
     async def report(self, event):
         reply = await self._csms.report(event)
         print("committed", reply.transaction_id, flush=True)
