@@ -1,18 +1,20 @@
 """What each partner must still hear: due deliveries are leased together, and their answers kept together."""
 
 import random
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, cast
 
 import structlog
-from sqlalchemy import Connection, Table, and_, bindparam, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, or_, select, update
 from sqlalchemy.engine import Row
 
 from crud.hub_clients import halted
 from crud.models import Delivery
 from crud.partners import Partners
+from csms.clock import HOSTS_AGREE_WITHIN
 from csms.database import Database, Utc
 from csms.many_rows import THE_KEY, ManyChanges
 from ocpi_bridge.due import PARTS, WAITING, Circuit, Due, Key, Room, pick
@@ -25,6 +27,9 @@ from ocpi_bridge.telling import Fate, Message, Verb, judge, retry_at, storable, 
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(seconds=15)  # longer than any call: after a crash, what was in flight is sent again
+LONGEST_WAIT = timedelta(minutes=20)  # a little more than between two attempts; before the first there is none
+PUT_OFF_EVERY_S = 10.0
+PUT_OFF_AT_ONCE = 1_000
 
 Answered = tuple[Job, Reply]
 Prepared = tuple[Row[Any], Job | Step]
@@ -40,6 +45,16 @@ _IN_ORDER = (
 _LOCKED = _IN_ORDER.with_for_update()
 _DUE = (WAITING, _T.c.next_attempt_at <= bindparam("now", type_=Utc))
 _FREE = _IN_ORDER.where(*_DUE).with_for_update(skip_locked=True)
+_PUT_OFF = (
+    select(_T.c.id)
+    .where(
+        WAITING,
+        _T.c.next_attempt_at > bindparam("soon", type_=Utc),
+        or_(_T.c.attempts == 0, _T.c.next_attempt_at > bindparam("longest", type_=Utc)),
+    )
+    .order_by(_T.c.partner_id, _T.c.module, _T.c.object_id)
+    .limit(PUT_OFF_AT_ONCE)
+)
 _NEXT = update(_T).where(_T.c.id.in_(_IDS)).values(next_attempt_at=bindparam("next", type_=Utc))
 
 
@@ -60,6 +75,7 @@ class Ledger:
         self._calls = NextCalls(partners, render, clock=clock)
         self._clock = clock
         self._chance = chance
+        self._looked_for_put_off_at = -PUT_OFF_EVERY_S
 
     # ---- what is due ------------------------------------------------------------------------------------------------
 
@@ -67,6 +83,9 @@ class Ledger:
         """The calls to make now, their rows leased to us (see `pick`); what needs none is written down. One look is one
         transaction that reads and one that writes, however many are due."""
         now = self._clock()
+        if time.monotonic() - self._looked_for_put_off_at > PUT_OFF_EVERY_S:
+            self._looked_for_put_off_at = time.monotonic()
+            self._bring_forward(now)
         with self._database.read() as connection:
             picked = pick(connection, now, free, flying, room)
             if not picked:
@@ -83,6 +102,22 @@ class Ledger:
             return self._leased(prepared, now)
         except Exception:
             return [job for one in prepared for job in self._leased_alone(one, now)]
+
+    def _bring_forward(self, now: datetime) -> None:
+        """What was put off for longer than anything is: whoever wrote that had a clock that ran ahead, and is right now or
+        another. The partner would wait by as much."""
+        when = {"soon": now + HOSTS_AGREE_WITHIN, "longest": now + LONGEST_WAIT}
+        with self._database.read() as connection:
+            if connection.execute(_PUT_OFF, when).first() is None:
+                return
+
+        def forward(connection: Connection) -> int:
+            ids = connection.execute(_PUT_OFF.with_for_update(skip_locked=True), when).scalars().all()
+            if ids:
+                connection.execute(_NEXT, {"ids": ids, "next": now})
+            return len(ids)
+
+        log.warning("deliveries_brought_forward", deliveries=self._database.transact(forward))
 
     def _alone(self, due: Due) -> Sequence[Prepared]:
         """One that cannot be made ready must not silence the others."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
+from crud.models import Delivery
 from crud.own_prices import let_price
 from csms.database import Database
 from csms.events import ConnectorStatus
@@ -283,6 +284,21 @@ async def test_a_partner_that_fails_for_a_while_has_the_newest_state_in_the_end(
         await hasty.all_told(pass_time=True)
     assert float(emsp.sessions[SESSION]["kwh"]) == 0.7
     assert emsp.complaints == []
+
+
+@pytest.mark.parametrize("attempts", [0, 3])
+async def test_what_a_clock_that_ran_ahead_put_off_is_told_now(
+    world: World, emsp: EmspSimulator, attempts: int
+) -> None:
+    """A process set two hours ahead wrote when it is due; then its clock was set right, or another process leads."""
+    partner = world.trust(emsp)
+    world.clock.advance(hours=2)
+    greet(world, partner)
+    world.change(Delivery, Delivery.partner_id == partner, attempts=attempts)
+    world.clock.advance(hours=-2)
+    async with world.delivering():
+        await world.all_told()
+    assert {module for _, module, _ in world.deliveries()} == {"tariffs", "locations"}
 
 
 @only_sqlite
