@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -45,10 +45,15 @@ ANSWERS: Mapping[str, Any] = {
 }
 
 
+def host_time(_station_id: str) -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Habits:
     """What every charger of the fleet does. `heartbeat_s` None: as its Boot is answered. `values`: of one sample.
-    `charge_s` None: one charge, until the end of the run. `starts_within_s`: the first charges, None within `sample_s`."""
+    `charge_s` None: one charge, until the end of the run. `starts_within_s`: the first charges, None within `sample_s`.
+    `clock`: what a station takes for the time."""
 
     address: Address
     password: str | None = field(default=None, repr=False)
@@ -61,6 +66,7 @@ class Habits:
     power_w: int = 11_000
     answer_s: float = 30.0
     connect_s: float = 60.0
+    clock: Callable[[str], datetime] = host_time
 
     @property
     def first_charges_within_s(self) -> float:
@@ -237,7 +243,7 @@ class LeanCharger:
         if self._running is None:
             if self.charges and max(self._next_start, self._start_at()) <= now < course.ends_at:
                 step = max(1, round(habits.power_w * habits.sample_s / 3600))
-                at = _stamp()
+                at = self._now()
                 played = Played(station_id=self.station_id, started_at=at, meter_start_wh=self._wh, step_wh=step)
                 self._running = played
                 self._tally.played.append(played)
@@ -249,12 +255,17 @@ class LeanCharger:
             running, self._running = self._running, None
             running.stopped = True
             self._next_start = now + habits.sample_s
-            self._keep(Kind.STOP, running, _stamp())
+            self._keep(Kind.STOP, running, self._now())
         elif now >= self._sample_at:
             self._sample_at = _next(self._sample_at, habits.sample_s, now)
             self._wh += self._running.step_wh
             self._running.samples += 1
-            self._keep(Kind.SAMPLE, self._running, _stamp())
+            self._keep(Kind.SAMPLE, self._running, self._now())
+
+    def _now(self) -> str:
+        """OCPP wants milliseconds at most."""
+        now = self._habits.clock(self.station_id)
+        return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _keep(self, kind: Kind, played: Played, at: str) -> None:
         self._queue.append(Message(kind, played, at, self._wh, self._line is not None))
@@ -289,7 +300,7 @@ class LeanCharger:
             return
         for connector in range(self._habits.connectors + 1):
             status = "Charging" if connector == 1 and self._running is not None else "Available"
-            report = {"connectorId": connector, "errorCode": "NoError", "status": status, "timestamp": _stamp()}
+            report = {"connectorId": connector, "errorCode": "NoError", "status": status, "timestamp": self._now()}
             await self._call("StatusNotification", report)
         now = loop.time()
         if self._cut_at:
@@ -427,8 +438,3 @@ class LeanCharger:
 def _next(due: float, every_s: float, now: float) -> float:
     """What was missed is not made up for."""
     return due + every_s if due + every_s > now else now + every_s
-
-
-def _stamp() -> str:
-    """OCPP wants milliseconds at most."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

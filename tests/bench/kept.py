@@ -85,13 +85,14 @@ def chaos_markdown(told: Mapping[str, Any]) -> str:
     for _, name, took_s in told["faults"]:
         by_name.setdefault(name, []).append(took_s)
     wrong = told["wrong"]
+    held = f", {told['reviews']:,} for a person to look at" if "reviews" in told else ""
     return "\n".join(
         [
             f"`{told['command']}` on {told['at']}; {told['machine']}.",
             "",
             f"{told['minutes']:g} minutes, {told['stations']} chargers, {len(told['faults'])} faults: "
             f"{told['answered']:,} calls answered, {told['cut']:,} cut and sent again, {told['charges']:,} charges, "
-            f"{told['bills']:,} bills. Lost, doubled or different: {len(wrong)}.",
+            f"{told['bills']:,} bills{held}. Lost, doubled or different: {len(wrong)}.",
             *(f"- {line}" for line in wrong),
             "",
             "| fault | times | mended after, at most |",

@@ -58,7 +58,8 @@ def _show(report: Report) -> None:
     tally = report.load.tally
     console.print(
         f"{len(report.faults)} faults; {tally.answered.total()} calls answered, {tally.cut} cut and sent again, "
-        f"{len(tally.played)} charges, {report.bills} bills; lost, doubled or different: {len(report.wrong)}"
+        f"{len(tally.played)} charges, {report.bills} bills, {report.reviews} for a person to look at; "
+        f"lost, doubled or different: {len(report.wrong)}"
     )
     for line in report.wrong:
         console.print(f"[red]{line}", soft_wrap=True)

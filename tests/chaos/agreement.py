@@ -11,14 +11,19 @@ from csms.models import ChargeRecord, Review, Transaction
 KWH = 1_000_000  # mWh
 
 
-def disagreements(connection: Connection, requests: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each, of the service's own database and of what the partner's platform took, in order. Empty: all is well."""
-    charges = connection.execute(select(Transaction.id, Transaction.state, Transaction.energy_mwh)).all()
+def disagreements(
+    connection: Connection, requests: Sequence[dict[str, Any]], *, longest_s: float = float("inf")
+) -> list[str]:
+    """A line for each, of the service's own database and of what the partner's platform took, in order. Empty: all is well.
+    `longest_s`: no charge can have been longer."""
+    asked = (Transaction.id, Transaction.state, Transaction.energy_mwh, Transaction.started_at, Transaction.ended_at)
+    charges = connection.execute(select(*asked)).all()
     bills = _counted(connection, ChargeRecord)
     reviews = _counted(connection, Review)
     sessions, cdrs = _sessions(requests), _cdrs(requests)
     return [
         *(line for row in charges for line in _of_one(row, bills[row.id], reviews[row.id])),
+        *(line for row in charges if bills[row.id] for line in _lasted(row, longest_s)),
         *(line for row in charges if bills[row.id] for line in _told(row, sessions.get(row.id), cdrs.get(row.id, []))),
         *(f"session {name}: nobody charged" for name in sorted(sessions.keys() - {row.id for row in charges})),
     ]
@@ -34,6 +39,13 @@ def _of_one(row: Any, bills: int, reviews: int) -> Iterator[str]:
         yield f"{row.id}: {row.state}"
     elif bills + reviews != 1:
         yield f"{row.id}: {bills} bills and {reviews} reviews"
+
+
+def _lasted(row: Any, longest_s: float) -> Iterator[str]:
+    """Of what was billed: a person may still say how long the others were."""
+    lasted_s = (row.ended_at - row.started_at).total_seconds()
+    if not 0 < lasted_s <= longest_s:
+        yield f"{row.id}: billed for {lasted_s:.0f} s"
 
 
 def _told(row: Any, session: dict[str, Any] | None, cdrs: list[dict[str, Any]]) -> Iterator[str]:

@@ -5,13 +5,13 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from csms.database import Database
-from csms.models import ChargeRecord
+from csms.models import ChargeRecord, Review
 from csms.simulator.lean_charger import Habits
 from csms.simulator.lean_line import Address
 from csms.simulator.load import LoadPlan, LoadReport, run_load
@@ -24,6 +24,7 @@ from tests.paths.service import PASSWORD
 
 PREFIX, CARDS = "CHAOS-", "CHAOSCARD"
 SETTLED_WITHIN_S = 120.0
+NO_CLOCK_FURTHER_BACK = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +55,18 @@ class Report:
 
     load: LoadReport
     bills: int
+    reviews: int
     faults: list[tuple[float, str, float]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def told(self) -> dict[str, Any]:
-        return {"faults": self.faults, "bills": self.bills, "wrong": self.wrong, "load": self.load.told()}
+        return {
+            "faults": self.faults,
+            "bills": self.bills,
+            "reviews": self.reviews,
+            "wrong": self.wrong,
+            "load": self.load.told(),
+        }
 
     def summary(self, plan: Plan) -> dict[str, Any]:
         """What docs/chaos.md shows of it."""
@@ -71,6 +79,7 @@ class Report:
             "cut": tally.cut,
             "charges": len(tally.played),
             "bills": self.bills,
+            "reviews": self.reviews,
             "faults": self.faults,
             "wrong": self.wrong,
         }
@@ -84,7 +93,8 @@ async def live_through(here: Field, plan: Plan) -> Report:
 
 async def _live_through(here: Field, plan: Plan) -> Report:
     numbers = range(1, plan.stations + 1)
-    await here.deployment.open_many([f"{PREFIX}{number:05d}" for number in numbers])
+    here.chargers[:] = [f"{PREFIX}{number:05d}" for number in numbers]
+    await here.deployment.open_many(here.chargers)
     await here.partner.register(*await here.deployment.invite("Chaos"))
     for number in numbers:
         await here.partner.push(await here.partner.issue(f"{CARDS}{number:05d}", listed=False))
@@ -99,6 +109,7 @@ async def _live_through(here: Field, plan: Plan) -> Report:
             values=1,
             charge_s=5.0,
             starts_within_s=3.0,
+            clock=here.clocks,
         ),
         id_prefix=PREFIX,
         token_prefix=CARDS,
@@ -107,7 +118,8 @@ async def _live_through(here: Field, plan: Plan) -> Report:
         charging=1.0,
         drain_s=SETTLED_WITHIN_S,
     )
-    since = datetime.now(UTC)
+    since = datetime.now(UTC) - NO_CLOCK_FURTHER_BACK
+    began = time.monotonic()
     ports = [int(url.rpartition(":")[2].partition("/")[0]) for url in here.deployment.ocpp_urls]
     async with balancer(port, ports):
         living = asyncio.create_task(run_load(life))
@@ -119,8 +131,9 @@ async def _live_through(here: Field, plan: Plan) -> Report:
             await asyncio.gather(living, return_exceptions=True)
     wrong = list(load.losses)
     wrong += await asyncio.to_thread(losses, here.deployment.database_url, load.tally.played, since=since)
-    wrong += await _settled(here)
-    return Report(load=load, faults=broken, wrong=wrong, bills=len(await asyncio.to_thread(_bills, here)))
+    wrong += await _settled(here, time.monotonic() - began)
+    bills, reviews = await asyncio.to_thread(_counted, here)
+    return Report(load=load, faults=broken, wrong=wrong, bills=bills, reviews=reviews)
 
 
 async def _break(here: Field, plan: Plan) -> list[tuple[float, str, float]]:
@@ -130,35 +143,39 @@ async def _break(here: Field, plan: Plan) -> list[tuple[float, str, float]]:
     for index, name in enumerate(order):
         await asyncio.sleep(max(0.0, began + plan.seconds * (index + 0.5) / len(order) - time.monotonic()))
         at = time.monotonic()
+        if at > began + plan.seconds and not plan.faults:
+            break  # nobody charges any more: the host was slow
         await FAULTS[name](here)
         told.append((round(at - began, 1), name, round(time.monotonic() - at, 1)))
     return told
 
 
-async def _settled(here: Field) -> list[str]:
-    """What is still wrong when everybody had time to say what was left to say."""
+async def _settled(here: Field, lasted_s: float) -> list[str]:
+    """What is still wrong when everybody had time to say what was left to say. No charge was longer than all of it."""
     until = time.monotonic() + SETTLED_WITHIN_S
     while True:
         requests = await here.partner.requests("")
-        found = await asyncio.to_thread(_look, here, requests)
+        found = await asyncio.to_thread(_look, here, requests, lasted_s)
         if not found or time.monotonic() > until:
             return found
         await asyncio.sleep(0.5)
 
 
-def _look(here: Field, requests: Sequence[dict[str, Any]]) -> list[str]:
+def _look(here: Field, requests: Sequence[dict[str, Any]], lasted_s: float) -> list[str]:
     database = Database(here.deployment.database_url)
     try:
         with database.read() as connection:
-            return disagreements(connection, requests)
+            return disagreements(connection, requests, longest_s=lasted_s)
     finally:
         database.dispose()
 
 
-def _bills(here: Field) -> Sequence[Any]:
+def _counted(here: Field) -> Sequence[int]:
+    """Bills and reviews."""
     database = Database(here.deployment.database_url)
     try:
         with database.read() as connection:
-            return connection.execute(select(ChargeRecord.id)).all()
+            counts = (select(func.count()).select_from(model) for model in (ChargeRecord, Review))
+            return [connection.execute(count).scalar_one() for count in counts]
     finally:
         database.dispose()

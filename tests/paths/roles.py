@@ -13,6 +13,7 @@ import httpx
 from csms import network_file
 from csms.import_network import import_network
 from tests.paths import processes
+from tests.paths.jumping import jump
 from tests.paths.service import CARD, NETWORK, PARTY, PASSWORD, STATION, Service
 
 START_LIMIT_S = 90.0  # five processes load what they need at once
@@ -23,8 +24,10 @@ class Deployment(Service):
 
     NAMES = ("gateway-1", "gateway-2", "worker-1", "worker-2", "api-1", "api-2")
 
-    def __init__(self, folder: Path, database_url: str, redis_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, redis_url: str, *, jumping: bool = False) -> None:
+        """`jumping`: each process is on a host whose clock may be set, by `jump`."""
         super().__init__(folder, database_url)
+        self._jumping = jumping
         ports = dict(zip(self.NAMES, processes.free_ports(len(self.NAMES)), strict=True))
         self.ocpp_urls = [f"ws://127.0.0.1:{ports[name]}/ocpp" for name in ("gateway-1", "gateway-2")]
         self.ocpp_url = self.ocpp_urls[0]
@@ -43,15 +46,17 @@ class Deployment(Service):
         wanted = names or self.NAMES
         for name in wanted:
             listens = self._listens[name]
+            self.jump(name, 0.0)
             own = {"METRICS_LISTEN": self.metrics[name], "OCPP_LISTEN": listens, "HTTP_LISTEN": listens}
             environ = self._environ | {f"ROAMBRIDGE_{setting}": value for setting, value in own.items()}
             if name.startswith("gateway"):
                 del environ["ROAMBRIDGE_SECRET_KEY"]  # it needs none
+            module = ["tests.paths.jumping", str(self._clock_of(name))] if self._jumping else ["ocpi_bridge"]
             self._running[name] = processes.start(
-                ["-m", "ocpi_bridge", name.partition("-")[0]],
+                ["-m", *module, name.partition("-")[0]],
                 folder=self._folder,
                 log=self._log_of(name),
-                environ=environ,
+                environ=environ | {"PGAPPNAME": name},  # so that the server can tell whose connections are whose
             )
         await asyncio.gather(*(self._ready(name) for name in wanted))
 
@@ -96,6 +101,20 @@ class Deployment(Service):
     def kill(self, *names: str) -> None:
         for name in names:
             processes.end(self._running.pop(name), kindly=False)
+
+    def jump(self, name: str, ahead_s: float) -> None:
+        """The clock of its host is set, to so much ahead of all others; no process notices as long as none is `jumping`."""
+        jump(self._clock_of(name), ahead_s)
+
+    def _clock_of(self, name: str) -> Path:
+        return self._folder / f"{name}.clock"
+
+    async def frames_logged(self, name: str) -> dict[str, int]:
+        """Of a gateway: how many frames it wrote down, and how many it could not, since it started."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            lines = (await client.get(f"http://{self.metrics[name]}/metrics")).text.splitlines()
+        rows = [line for line in lines if line.startswith("roambridge_message_log_rows_total{")]
+        return {line.split('"')[1]: int(float(line.split()[-1])) for line in rows}
 
     def stop(self) -> int:
         """0 when all ended well; gateways last, so that nobody's answer is missing."""
