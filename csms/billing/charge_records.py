@@ -24,6 +24,9 @@ from csms.lifecycle import Cause, Flag
 from csms.models import ChargeRecord, Review, Transaction
 
 UNKNOWN_OWNER = "unknown_owner"
+TOLD = frozenset(
+    {FactType.CHARGE_RECORD_ISSUED, FactType.REVIEW_OPENED, FactType.REFUND_OPENED}
+)  # what `bill` makes true
 IMPLAUSIBLE = "implausible"  # a length that must have been invented, or energy in no time
 
 

@@ -6,6 +6,7 @@ from crud.payers import payers
 from csms import certificates, meanings, partitions
 from csms.after_boot import LeftAlone
 from csms.billing import roundings
+from csms.billing.charge_records import TOLD as BILLED
 from csms.billing.charge_records import bill
 from csms.bus import Send
 from csms.core import Csms
@@ -93,7 +94,14 @@ class Core:
             demanded=demanded,
             clock=clock,
         )
-        billing = Subscriber("billing", database, bill, wake=wake, types=[FactType.TRANSACTION_ENDED], then=wake)
+        billing = Subscriber(
+            "billing",
+            database,
+            bill,
+            wake=wake,
+            types=[FactType.TRANSACTION_ENDED],
+            then=lambda: wake(BILLED),
+        )
         signed = Subscriber(
             "certificates",
             database,

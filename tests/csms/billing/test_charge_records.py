@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from adapters.cdrs import cdr_to_ocpi
 from adapters.sessions import session_to_ocpi
-from csms.billing.charge_records import bill, session_price
+from csms.billing.charge_records import TOLD, bill, session_price
 from csms.billing.periods import closed
 from csms.billing.pricing import Price, Rounding
 from csms.billing.roundings import keep
@@ -385,6 +385,9 @@ def test_every_cause_and_flag_is_billed_or_has_a_reason(database: Database) -> N
     assert billed == {id_ for id_, decided in expected.items() if decided is Verdict.BILL}
     assert waiting.keys() == {id_ for id_, decided in expected.items() if decided is Verdict.REVIEW}
     assert all(waiting.values())
+    assert {fact.type for fact in story.rows(JournalEntry)} == TOLD | {
+        FactType.TRANSACTION_ENDED
+    }  # so these are woken for
 
 
 # ---- once, and never forgotten --------------------------------------------------------------------------------------
