@@ -35,6 +35,8 @@ BOOT_WITHIN_S = 30.0  # T1: some stations send no Boot when they reconnect
 SETTLE_S = (3.0, 10.0)  # after the Boot, each at its own moment: ten thousand may have come at once
 AT_ONCE = 20
 REST_S = 0.4  # after so many: fifty stations in a second, which leaves room for those that are still coming (X07)
+CROWD_PER_S = 100  # Boots: while more than that come, what follows them leaves them the room altogether
+HELD_AT_MOST_S = 60.0
 ANSWER_WITHIN_S = 10.0
 READ_WITHIN_S = 30.0  # a station may have a hundred settings, and a slow line
 
@@ -88,6 +90,7 @@ class AfterBoot:
         self._next: dict[str, tuple[float, Step]] = {}
         self._queue: list[tuple[float, str]] = []
         self._changed = asyncio.Event()
+        self._boots = 0  # so far
         self._steps: dict[Step, Callable[[str, BootPlan], Awaitable[None]]] = {
             Step.ASK_BOOT: self._ask_boot,
             Step.CONFIGURE: self._configure,
@@ -97,6 +100,7 @@ class AfterBoot:
         self._plan(connection.station_id, self._boot_within_s, Step.ASK_BOOT)
 
     def booted(self, station_id: str, status: RegistrationStatus) -> None:
+        self._boots += 1
         if status is RegistrationStatus.ACCEPTED:
             self._plan(station_id, random.uniform(*self._settle_s), Step.CONFIGURE)  # noqa: S311
         else:
@@ -117,7 +121,16 @@ class AfterBoot:
                 await self._room.acquire()
                 tasks.create_task(self._take(station_id, step))
                 if taken % self._at_once == 0:
-                    await asyncio.sleep(self._rest_s)
+                    await self._rest()
+
+    async def _rest(self) -> None:
+        loop = asyncio.get_running_loop()
+        held_until = loop.time() + HELD_AT_MOST_S
+        crowded = True
+        while crowded and loop.time() < held_until:
+            boots = self._boots
+            await asyncio.sleep(self._rest_s)
+            crowded = self._boots - boots > CROWD_PER_S * self._rest_s
 
     async def _next_due(self) -> tuple[str, Step]:
         loop = asyncio.get_running_loop()

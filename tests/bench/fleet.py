@@ -14,7 +14,7 @@ KB_A_CHARGER, MB_OF_ALL, ALL = 20, 250, 10_000
 STORM_S, IN_STORM_MS = 20, 1_000
 PER_S, ANSWER_MS = 1_000, 50
 FIRST_COME_PER_S, COME_PER_S = 250, 500  # chargers that connect in a second, before anything is measured
-STARTS_PER_S = 50  # charges that begin in a second, until all charge; what follows a Boot has ended until then too
+STARTS_PER_S = 45  # charges that begin in a second, until all charge; what follows a Boot, 50 a second, is over then
 STORM_LASTS_S = 10.0  # the fleet lives longer when the storm does
 STAY = 0.02  # of all, while the others are cut
 

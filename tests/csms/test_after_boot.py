@@ -311,3 +311,17 @@ async def test_after_so_many_stations_there_is_a_rest(database: Database) -> Non
         await asyncio.sleep(0.2)
         assert {command.station_id for command in charger.sent} <= set(names)
         assert len({command.station_id for command in charger.sent}) == 4
+
+
+async def test_while_many_boot_what_follows_waits(database: Database) -> None:  # X07
+    names = [f"CP{number}" for number in range(40)]
+    provision(database, *names)
+    charger = Charger(HeartbeatInterval="300")
+    async with following(database, charger, settle_s=(0.0, 0.0), at_once=1, rest_s=0.05) as follow:
+        until = asyncio.get_running_loop().time() + 1.0
+        while asyncio.get_running_loop().time() < until:
+            for name in names:
+                follow.booted(name, ACCEPTED)
+            await asyncio.sleep(0)
+        assert len({command.station_id for command in charger.sent}) <= 1
+        await sent(charger, 3)
