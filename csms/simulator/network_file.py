@@ -1,4 +1,4 @@
-"""The network file of a fleet: sites of a hundred stations each, and a card for each driver."""
+"""The network file of a fleet: sites of a hundred stations at most, in two cities in turn, and a card for each driver."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,9 @@ def document(
     station_ids: Sequence[str], cards: Sequence[str], *, password: str | None = None, evses: int = 1
 ) -> dict[str, Any]:
     """What `roambridge import` reads, as a JSON value."""
-    sites = [station_ids[first : first + STATIONS_A_SITE] for first in range(0, len(station_ids), STATIONS_A_SITE)]
+    block = STATIONS_A_SITE * len(CITIES)
+    blocks = [station_ids[first : first + block] for first in range(0, len(station_ids), block)]
+    sites = [names for one in blocks for city in range(len(CITIES)) if (names := one[city :: len(CITIES)])]
     return {
         "locations": [_site(number, names, password, evses) for number, names in enumerate(sites, 1)],
         "tokens": [{"uid": card, "contract_id": f"BE-BEC-{card}"[:36], "valid": True} for card in cards],
