@@ -354,9 +354,8 @@ def asked_at_once(station_id: str, keys: Sequence[str], most: str | None) -> Seq
 
 def _too_fine(key: str, value: str) -> bool:
     seconds = number_in(value)
-    never = (
-        seconds == 0 and key.casefold() != SAMPLING.casefold()
-    )  # 0 is no clock-aligned data; and no samples, no bill
+    # 0 is no clock-aligned data; and no samples, no bill.
+    never = seconds == 0 and key.casefold() != SAMPLING.casefold()
     return key.casefold() in SAMPLED_BY and seconds is not None and seconds < SAMPLES_WELL_S.start and not never
 
 

@@ -161,9 +161,8 @@ def pay_back(
     stands = standing_record(connection, transaction_id)
     if stands is None:
         raise NotCreditable("the session has no bill that stands")
-    record = _standing(
-        connection, stands.id
-    )  # before the refund, as in `correct`: neither waits for the other for ever
+    # Before the refund, as in `correct`: neither waits for the other for ever.
+    record = _standing(connection, stands.id)
     if amount is not None and not _is_part(amount, record):
         raise InvalidCorrection(f"{amount} is no part of {record.total_incl_vat} {record.currency}")
     refunds.grant(connection, refund_id, person, reason, now)

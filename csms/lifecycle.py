@@ -61,9 +61,8 @@ class Flag(StrEnum):
     REPEATED_KEY = "repeated_key"  # the same dedup key in a later boot epoch (T4)
 
 
-PARKED = (
-    "suspended_ev"  # a finding: the car paused by itself at least once (decision 6), so not all its time is charging
-)
+# A finding: the car paused by itself at least once (decision 6), so not all its time is charging.
+PARKED = "suspended_ev"
 
 
 class IllegalStep(Exception):

@@ -123,9 +123,8 @@ class Statuses:
         at = event.occurred_at
         if at is None or abs(at - event.received_at) > SKEW_LIMIT:
             at = event.received_at
-        at = min(
-            at, event.received_at
-        )  # a clock that is ahead, and then set right, would silence the station till then
+        # A clock that is ahead, and then set right, would silence the station till then.
+        at = min(at, event.received_at)
         if evse is None:
             return Ack()
         if evse["status_at"] is not None and at < evse["status_at"]:

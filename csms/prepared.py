@@ -78,9 +78,8 @@ class Look:
             made = self._made[dialect.name] = self._make(dialect)
         text, bind, processes = made
         parameters = bind(given)
-        for told in cast(
-            Any, connection
-        ).dispatch.before_cursor_execute:  # who listens to all that is asked hears this too
+        # Who listens to all that is asked hears this too.
+        for told in cast(Any, connection).dispatch.before_cursor_execute:
             told(connection, None, text, parameters, None, False)
         with driver(connection, text) as raw:
             found = raw.execute(text, parameters).fetchall()

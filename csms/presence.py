@@ -34,9 +34,8 @@ from csms.models import Station
 from csms.prepared import Look, among
 
 SEEN_EVERY_S = 5.0
-SEEN_AT_ONCE = (
-    500  # signs of life in a transaction: those of ten thousand would keep everybody waiting for 0.1 s and more
-)
+# Signs of life in a transaction: those of ten thousand would keep everybody waiting for 0.1 s and more.
+SEEN_AT_ONCE = 500
 
 News = ConnectionOpened | ConnectionClosed | Alarm
 

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-STEPS = (
-    5  # of the loop: accept, the transport, connection_made, the first step of a task that it made, and one to spare
-)
+# Of the loop: accept, the transport, connection_made, the first step of a task that it made, and one to spare.
+STEPS = 5
 
 
 class Listening(Protocol):

@@ -59,9 +59,8 @@ def losses(database_url: str, played: Sequence[Played], *, since: datetime) -> l
     database = Database(database_url)
     try:
         with database.read() as connection:
-            connection.execute(
-                select(Transaction.id).limit(1)
-            ).all()  # also when nothing was played: is it one of ours?
+            # Also when nothing was played: is it one of ours?
+            connection.execute(select(Transaction.id).limit(1)).all()
             return list(_losses(connection, played, since - timedelta(seconds=1)))
     finally:
         database.dispose()

@@ -14,10 +14,8 @@ from redis.exceptions import RedisError, ResponseError
 ANSWER_S: Final = 10.0  # longer than any read that waits there
 CONNECT_S: Final = 5.0
 
-AWAY: Final = (
-    RedisError,
-    OSError,
-)  # what asking may raise, TimeoutError among it; what was under way may have happened
+# What asking may raise, TimeoutError among it; what was under way may have happened.
+AWAY: Final = (RedisError, OSError)
 
 __all__ = ["AWAY", "Client", "PubSub", "ResponseError"]
 
@@ -61,8 +59,8 @@ class Client:
 
 
 class Line:
-    """One connection, kept by one who talks all the time: a round trip costs a third of `Client.ask`. One at a
-    time. Answers come as Redis gives them. Packed by hiredis: redis-py's pipeline takes twice as long."""
+    """One connection, kept by one who talks all the time: a round trip costs a third of `Client.ask`. One at a time. Answers
+    come as Redis gives them. Packed by hiredis: redis-py's pipeline takes twice as long."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 from sqlalchemy import Connection
@@ -66,19 +66,9 @@ def adjust(
     tariff: TariffId = None,
 ) -> None:
     """Bill the session with what you know better; what the charger said is kept beside it."""
-    energy_mwh, started_at, ended_at = _energy(energy_kwh), _time(start), _time(end)
+    better = _better(energy_kwh, start, end, tariff)
     with _deciding() as connection:
-        record_id = reviews.adjust(
-            connection,
-            review_id,
-            requester(),
-            _said(reason),
-            now(),
-            energy_mwh=energy_mwh,
-            started_at=started_at,
-            ended_at=ended_at,
-            tariff=tariff,
-        )
+        record_id = reviews.adjust(connection, review_id, requester(), _said(reason), now(), **better)
     say(f"billed: {record_id}")
 
 
@@ -108,19 +98,9 @@ def correct(
     tariff: TariffId = None,
 ) -> None:
     """Take a bill back, and bill the session with what you know better; what is not given stays as it was billed."""
-    energy_mwh, started_at, ended_at = _energy(energy_kwh), _time(start), _time(end)
+    better = _better(energy_kwh, start, end, tariff)
     with _deciding() as connection:
-        credit_id, corrected_id = credits.correct(
-            connection,
-            record_id,
-            requester(),
-            _said(reason),
-            now(),
-            energy_mwh=energy_mwh,
-            started_at=started_at,
-            ended_at=ended_at,
-            tariff=tariff,
-        )
+        credit_id, corrected_id = credits.correct(connection, record_id, requester(), _said(reason), now(), **better)
     say(f"credited: {credit_id}")
     say(f"billed: {corrected_id}")
 
@@ -288,6 +268,19 @@ def _said(reason: str) -> str:
     if not reason.strip():
         raise typer.BadParameter("--reason must say something")
     return reason.strip()
+
+
+class Better(TypedDict):
+    """What somebody knows better of a session; None: as it is."""
+
+    energy_mwh: int | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    tariff: str | None
+
+
+def _better(energy_kwh: str | None, start: str | None, end: str | None, tariff: str | None) -> Better:
+    return Better(energy_mwh=_energy(energy_kwh), started_at=_time(start), ended_at=_time(end), tariff=tariff)
 
 
 def _energy(text: str | None) -> int | None:
