@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import Connection, Dialect, Table, insert
 
+from csms.database import bind_column
 from csms.many_rows import ManyRows
 from csms.prepared import driver
 
@@ -33,15 +34,8 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
         return
     names = (*columns, *defaults)
     processors = _copied(table, names, connection.dialect).processors
-    constants = tuple(defaults.values())
-    made = (
-        [
-            value if process is None else process(value)
-            for process, value in zip(processors, (*row.values(), *constants), strict=True)
-        ]
-        for row in rows
-    )
-    copy(connection, table, names, made)
+    values = [*zip(*(row.values() for row in rows), strict=True), *([value] * len(rows) for value in defaults.values())]
+    copy(connection, table, names, zip(*map(bind_column, processors, values), strict=True))
 
 
 def copy(connection: Connection, table: Table, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -103,6 +103,17 @@ def _plain(value: str | None) -> str | None:
     return value.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
+def _plain_column(values: Sequence[str | None]) -> Iterable[str | None]:
+    """As `_plain` makes each of them, in a tenth of the time: nearly always there is nothing to make."""
+    if not any(values):
+        return values
+    try:
+        text = "".join(cast(Sequence[str], values))
+    except TypeError:  # None among them
+        return map(_plain, values)
+    return values if text.isascii() and "\x00" not in text else map(_plain, values)
+
+
 class Json(TypeDecorator[Any]):
     """A JSON value as text, the same on both databases; a NUL inside travels as its escape."""
 
@@ -161,6 +172,18 @@ def _current_transaction(*_: Any, **__: Any) -> str:
 @compiles(current_transaction, "sqlite")
 def _current_transaction_on_sqlite(*_: Any, **__: Any) -> str:
     return "0"
+
+
+# What binds a whole column at once, by what binds one value.
+_OF_COLUMNS: dict[Any, Callable[[Sequence[Any]], Iterable[Any]]] = {_plain: _plain_column}
+
+
+def bind_column(process: Callable[[Any], Any] | None, values: Sequence[Any]) -> Iterable[Any]:
+    """`values` of one column as the driver takes them; `process` is what the column's type makes of one."""
+    if process is None:
+        return values
+    together = _OF_COLUMNS.get(process)
+    return map(process, values) if together is None else together(values)
 
 
 # ---- the engines ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Float, Insert, LargeBinary, Table, Update, bindparam, update
 
+from csms.database import bind_column
 from csms.prepared import array, driver
 
 NEW = "new_"  # SQLAlchemy keeps a column's own name for itself
@@ -45,15 +46,7 @@ class ManyRows:
 
         def by_position(rows: Sequence[Mapping[str, Any]]) -> Sequence[tuple[Any, ...]]:
             columns = zip(*map(pick, rows), strict=True)
-            return list(
-                zip(
-                    *(
-                        column if process is None else map(process, column)
-                        for process, column in zip(processors, columns, strict=True)
-                    ),
-                    strict=True,
-                )
-            )
+            return list(zip(*map(bind_column, processors, columns), strict=True))
 
         def by_name(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
             return [dict(zip(names, row, strict=True)) for row in by_position(rows)]
@@ -81,7 +74,7 @@ class ManyChanges:
             self._together = self._compile(connection.dialect)
         statement, processors = self._together
         arrays = {
-            name: self._array(name, [row[name] if process is None else process(row[name]) for row in rows])
+            name: self._array(name, list(bind_column(process, [row[name] for row in rows])))
             for name, process in zip(self._columns, processors, strict=True)
         }
         with driver(connection, statement) as raw:
