@@ -126,3 +126,14 @@ def test_what_a_partner_has_otherwise_is_found(charged: tuple[Database, Requests
     lines = found(database, harm(requests))
     assert len(lines) == 1
     assert line in lines[0]
+
+
+@pytest.mark.parametrize(("longest_s", "lines"), [(1800.0, []), (1799.0, ["ID: billed for 1800 s"])])
+def test_a_bill_for_longer_than_anybody_can_have_charged_is_found(
+    charged: tuple[Database, Requests], longest_s: float, lines: list[str]
+) -> None:
+    database, requests = charged
+    with database.read() as connection:
+        name = connection.execute(select(Transaction.id)).scalar_one()
+        told_of = disagreements(connection, requests, longest_s=longest_s)
+    assert [line.replace(name, ID) for line in told_of] == lines
