@@ -164,15 +164,15 @@ class _Run:
                 lives.create_task(charger.live(began + plan.ramp_s * number / plan.stations))
             stalled = _Stalled(self._tally, began + plan.ramp_s, plan.first_within_s)
             await self._until(began + plan.ramp_s + plan.up_within_s, lambda: self._all_up() or stalled())
-            up_at = loop.time()
-            lasts_s = plan.duration_s if self._tally.up else 0.0
+            up_s = loop.time() - began
             full_mb = own_mb()
             await self._weigh_server("connected")
+            up_at = loop.time()
             if self._tally.up:
                 self._course.charge_from = up_at
                 self._wake_all()
                 await self._events(up_at)
-            await self._until(up_at + lasts_s)
+                await self._until(up_at + plan.duration_s)
             self._end()
             await self._weigh_server("end")
             lasted_s = loop.time() - up_at
@@ -182,7 +182,7 @@ class _Run:
         return LoadReport(
             plan=plan,
             tally=self._tally,
-            up_s=up_at - began,
+            up_s=up_s,
             lasted_s=lasted_s,
             generator_mb=full_mb,
             kb_per_charger=(full_mb - empty_mb) * 1024 / plan.stations,
