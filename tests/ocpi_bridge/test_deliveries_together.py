@@ -160,7 +160,7 @@ async def test_one_that_cannot_be_written_down_stops_no_deliveries(
 
     monkeypatch.setattr(next_call.NextCalls, "_later", unwritable)
     world.change(
-        Delivery, Delivery.module == "sessions", attempts=1, next_attempt_at=world.clock() + timedelta(hours=1)
+        Delivery, Delivery.module == "sessions", attempts=1, next_attempt_at=world.clock() + timedelta(minutes=10)
     )
     ledger = Ledger(world.database, world.partners, world.render.together, clock=world.clock)
     assert ledger.take(lambda _: AT_ONCE, (), {}) == []
