@@ -1,5 +1,6 @@
 """Connections to partners that are kept for the next call: a call looks at the one it takes, and at no other."""
 
+import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
@@ -37,8 +38,8 @@ class KeptConnections(httpcore.AsyncConnectionPool):
         self._open.add(connection)
         try:
             answer = await connection.handle_async_request(request)
-        except BaseException:  # httpcore has closed it
-            self._open.discard(connection)
+        except BaseException:  # httpcore closes it too, but not where it was cancelled before its first step
+            await self._close(connection)
             raise
         body = _Body(cast(AsyncIterable[bytes], answer.stream), lambda: self._give_back(connection))
         return httpcore.Response(answer.status, headers=answer.headers, content=body, extensions=answer.extensions)
@@ -53,6 +54,8 @@ class KeptConnections(httpcore.AsyncConnectionPool):
     async def _kept(self, origin: httpcore.Origin) -> Connection | None:
         """The one that was used last, if its server has not closed it."""
         for connection in reversed([*self._idle]):
+            if connection not in self._idle:  # taken while another one was closed
+                continue
             if connection.can_handle_request(origin):
                 del self._idle[connection]
                 if not connection.has_expired():
@@ -65,7 +68,7 @@ class KeptConnections(httpcore.AsyncConnectionPool):
         if connection in self._open and connection.is_idle():
             self._idle[connection] = now
         else:
-            self._open.discard(connection)
+            await self._close(connection)
         while self._idle:
             oldest, since = next(iter(self._idle.items()))
             if now - since < KEEPALIVE_S and len(self._idle) <= KEPT_AT_MOST:
@@ -74,8 +77,9 @@ class KeptConnections(httpcore.AsyncConnectionPool):
             await self._close(oldest)
 
     async def _close(self, connection: Connection) -> None:
+        """To its end, though whoever waits for that is cancelled."""
         self._open.discard(connection)
-        await connection.aclose()
+        await asyncio.shield(asyncio.ensure_future(connection.aclose()))
 
 
 class _Body:

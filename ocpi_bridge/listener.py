@@ -14,6 +14,7 @@ from ocpi_bridge.settings import Address, Network
 
 START_WITHIN_S = 30.0
 CANCELLED_WITHIN_S = 1.0
+KEPT_OPEN_S = 75  # an idle connection: longer than clients keep theirs, so that none is closed under a request
 
 
 class WebServer:
@@ -28,6 +29,7 @@ class WebServer:
             access_log=False,
             proxy_headers=bool(proxies),
             forwarded_allow_ips=proxies,
+            timeout_keep_alive=KEPT_OPEN_S,
             timeout_graceful_shutdown=10,
             server_header=False,
         )

@@ -29,12 +29,14 @@ class Partner:
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
         self.closed = asyncio.Event()  # by our side
+        self.open = 0
         self.close_now = asyncio.Event()
         self.hold: asyncio.Event | None = None  # answers wait for it
         self._heard = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
+        self.open += 1
         mine = self._connections
         closing = asyncio.create_task(self._close(writer))
         try:
@@ -54,6 +56,7 @@ class Partner:
         except (ConnectionError, asyncio.IncompleteReadError):
             self.closed.set()
         finally:
+            self.open -= 1
             closing.cancel()
 
     async def asked(self, times: int) -> None:
@@ -65,6 +68,13 @@ class Partner:
     async def _close(self, writer: asyncio.StreamWriter) -> None:
         await self.close_now.wait()
         writer.close()
+
+
+async def _none_open(partner: Partner) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while partner.open:
+            partner.closed.clear()
+            await partner.closed.wait()
 
 
 @asynccontextmanager
@@ -120,6 +130,21 @@ def test_a_connection_that_its_server_closed_while_it_was_idle_fails_nobody(
         assert partner.by == [1, 2]
 
     run(story())
+
+
+async def test_calls_that_find_idle_connections_closed_at_the_same_time_are_answered() -> None:
+    partner = Partner(OK)
+    partner.hold = asyncio.Event()
+    async with calling(partner) as call:
+        first = asyncio.gather(*(call() for _ in range(4)))
+        await partner.asked(4)
+        partner.hold.set()
+        await first
+        partner.close_now.set()
+        await _none_open(partner)
+        partner.close_now.clear()
+        assert [answer.status for answer in await asyncio.gather(*(call() for _ in range(4)))] == [200] * 4
+    assert sorted(partner.by) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 async def test_a_connection_that_was_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +203,24 @@ async def test_a_call_that_is_cancelled_closes_its_connection() -> None:
             await partner.closed.wait()
         await call()
     assert partner.by == [1, 2]
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["a new connection", "a kept one"])
+async def test_a_call_that_is_cancelled_at_any_step_leaves_no_connection_open(kept: bool) -> None:
+    partner = Partner(OK)
+    async with calling(partner) as call:
+        for steps in range(60):
+            if kept:
+                await call()
+            waiting = asyncio.create_task(call())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            [answer] = await asyncio.gather(waiting, return_exceptions=True)
+            if not isinstance(answer, BaseException) or (kept and steps == 0):  # never begun: kept for another one
+                partner.close_now.set()
+            await _none_open(partner)
+            partner.close_now.clear()
 
 
 async def test_who_waits_when_all_is_closed_is_unanswered() -> None:

@@ -1,7 +1,8 @@
-"""An HTTP listener that stops leaves nobody connected, and waits for nobody who asked for nothing."""
+"""An HTTP listener keeps idle connections, and leaves none when it stops, nor waits for who asked for nothing."""
 
 import asyncio
 
+import httpx
 import pytest
 import uvicorn
 from starlette.responses import Response
@@ -12,6 +13,7 @@ from ocpi_bridge.settings import Address
 from tests.listening import MOMENTS, comes_at, is_let_go
 
 LONG_S = 600
+USUAL_REST_S = 6  # httpx closes after five seconds, as uvicorn would by itself
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -48,3 +50,18 @@ async def test_who_is_connected_and_says_nothing_is_let_go() -> None:
     line = await comes_at(MOMENTS[-1], web.port)
     await web.stop()
     await is_let_go(line)
+
+
+async def test_a_connection_that_rested_longer_than_clients_keep_theirs_is_still_served() -> None:
+    web = WebServer(Response(), Address("127.0.0.1", 0))
+    await web.start()
+    limits = httpx.Limits(keepalive_expiry=3600)
+    ports = set()
+    async with httpx.AsyncClient(trust_env=False, limits=limits) as client:
+        for rest_s in (USUAL_REST_S, 0):
+            async with client.stream("GET", f"http://127.0.0.1:{web.port}/") as answer:
+                ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+                await answer.aread()
+            await asyncio.sleep(rest_s)
+    await web.stop()
+    assert len(ports) == 1
