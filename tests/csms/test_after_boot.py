@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from csms import boot_settings, configuration, stations
-from csms.after_boot import AfterBoot
+from csms.after_boot import AfterBoot, Step
 from csms.bus import ConnectionOpened
 from csms.commands import (
     Answer,
@@ -69,6 +69,16 @@ class Charger:
         return [command.keys for command in self.sent if isinstance(command, GetConfiguration)]
 
 
+class Watched(AfterBoot):
+    """`ended`: how many steps were taken to their end."""
+
+    ended = 0
+
+    async def _take(self, station_id: str, step: Step) -> None:
+        await super()._take(station_id, step)
+        self.ended += 1
+
+
 def opened(station_id: str) -> ConnectionOpened:
     return ConnectionOpened(
         connection_id=f"c-{station_id}", station_id=station_id, ocpp_version="1.6", peer="10.0.0.7", opened_at=NOON
@@ -82,8 +92,8 @@ def provision(database: Database, *station_ids: str) -> None:
 
 
 @asynccontextmanager
-async def following(database: Database, charger: Charger, **options: Any) -> AsyncIterator[AfterBoot]:
-    follow = AfterBoot(database, send=charger.send, **{"boot_within_s": 0.02, "settle_s": (0.0, 0.01), **options})
+async def following(database: Database, charger: Charger, **options: Any) -> AsyncIterator[Watched]:
+    follow = Watched(database, send=charger.send, **{"boot_within_s": 0.02, "settle_s": (0.0, 0.01), **options})
     running = asyncio.create_task(follow.run())
     try:
         yield follow
@@ -110,17 +120,14 @@ async def test_a_station_that_sends_no_boot_is_asked_for_it(database: Database) 
         assert (command.station_id, command.kind) == ("CP1", TriggerKind.BOOT)
 
 
-async def followed(follow: AfterBoot, charger: Charger, station_id: str = "CP1") -> None:
+async def followed(follow: Watched, charger: Charger, station_id: str = "CP1") -> None:
     """A Boot, and all that follows it."""
     charger.sent.clear()
+    before = follow.ended
     follow.booted(station_id, ACCEPTED)
-    await sent(charger, 1)
-    quiet = 0
     async with asyncio.timeout(30):
-        while quiet < 15:
-            before = len(charger.sent)
-            await asyncio.sleep(0.01)
-            quiet = quiet + 1 if len(charger.sent) == before else 0
+        while follow.ended == before:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 def wishes(database: Database) -> dict[str, tuple[str, str, int]]:
