@@ -77,10 +77,13 @@ def of_cdrs(size: Size, database_url: str | None, database: str) -> Sequence[Row
     names = [Charger(number).station_id for number in range(size.stops)]
     with serving(names, database_url, tariff=cdrs.TARIFF) as service:
         invitation = json.loads(service.roambridge("partner", "invite", "Bench"))
-        found = uvloop.run(cdrs.latencies_s(service.ocpp_url, PASSWORD, invitation, size.stops))
+        found, cpu_ms = uvloop.run(cdrs.stops(service.ocpp_url, service.pid, PASSWORD, invitation, size.stops))
     p50_s, p99_s = found[len(found) // 2], found[int(len(found) * 0.99)]
     what = f"StopTransaction.conf to the CDR at its partner, {cdrs.STOPS_PER_S} stops/s, p50 {p50_s:.2f} s: p99"
-    return [at_most(what, p99_s, cdrs.TARGET_P99_S, "s", database=database)]
+    return [
+        at_most(what, p99_s, cdrs.TARGET_P99_S, "s", database=database),
+        Row(what="the service's CPU for a stop with all that follows", reached=f"{cpu_ms:.3g} ms", database=database),
+    ]
 
 
 def of_updates(size: Size, database_url: str | None, database: str) -> Sequence[Row]:
@@ -120,6 +123,8 @@ def of_roles(size: Size, database_url: str | None, database: str) -> Sequence[Ro
 
 EACH, POSTGRESQL, NONE = ("sqlite", "postgresql"), ("postgresql",), ("",)
 PARTS: Parts = {
+    "pricing": (of_pricing, NONE),  # before any database server is there to tidy up beside it
+    "metrics": (of_metrics, NONE),
     "messages": (of_messages, EACH),
     "fleet": (of_fleet, EACH),
     "remote-starts": (of_remote_starts, EACH),
@@ -130,8 +135,6 @@ PARTS: Parts = {
     "lists": (of_lists, NONE),
     "bus": (of_bus, EACH),
     "roles": (of_roles, POSTGRESQL),
-    "pricing": (of_pricing, NONE),
-    "metrics": (of_metrics, NONE),
 }
 
 

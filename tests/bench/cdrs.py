@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from ocpi_bridge.emsp_simulator import EmspSimulator
-from tests.bench.load import Charger
+from tests.bench.load import Charger, cpu_seconds
 
 TARGET_P99_S = 1.0
 STOPS_PER_S = 100
@@ -22,9 +22,16 @@ QUIET_ROUNDS, QUIET_S = 5, 1.5
 PATIENCE_S = 120.0
 
 
-async def latencies_s(ocpp_url: str, password: str, invitation: Mapping[str, str], chargers: int) -> list[float]:
-    """Ascending. Each charger charges once with a card of the partner's; then they stop, `STOPS_PER_S` a second. The partner
-    answers at once, in this process."""
+class Stops(NamedTuple):
+    """`latencies_s`: ascending. `cpu_ms`: of the service for a stop with all that follows, all that stands included."""
+
+    latencies_s: Sequence[float]
+    cpu_ms: float
+
+
+async def stops(ocpp_url: str, pid: int, password: str, invitation: Mapping[str, str], chargers: int) -> Stops:
+    """Each charger charges once with a card of the partner's; then they stop, `STOPS_PER_S` a second. The partner answers
+    at once, in this process."""
     fleet = [Charger(number) for number in range(chargers)]
     stopped: dict[str, float] = {}
     arrived: dict[str, float] = {}
@@ -45,12 +52,15 @@ async def latencies_s(ocpp_url: str, password: str, invitation: Mapping[str, str
             await start(charger)
         await _until(heard, lambda: len(emsp.sessions) == chargers)
         await come_to_rest(fleet)
+        before = cpu_seconds(pid)
         await asyncio.gather(*(_stop_in_turn(charger, turn, stopped) for turn, charger in enumerate(fleet)))
         await _until(heard, lambda: len(arrived) == chargers)
+        used = cpu_seconds(pid) - before
         await asyncio.gather(*(charger.close() for charger in fleet))
         complaints = [str(complaint) for complaint in emsp.complaints[:3]]
     assert not complaints, complaints
-    return sorted(arrived[card] - at for card, at in list(stopped.items())[WARM_UP:])
+    latencies = sorted(arrived[card] - at for card, at in list(stopped.items())[WARM_UP:])
+    return Stops(latencies_s=latencies, cpu_ms=used / chargers * 1000)
 
 
 def card(charger: Charger) -> str:

@@ -9,11 +9,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 BEGINS, ENDS = "<!-- the arithmetic: made by python -m tests.bench.scaling -->", "<!-- end of the arithmetic -->"
 
 # Measured (docs/performance.md says how, and on what machine).
-KB_A_CHARGER = 18  # connected and booted
+KB_A_CHARGER = 10  # connected and booted
 MB_A_PROCESS = 140  # before the first charger
 CHARGERS_A_GATEWAY = 10_000
-US = {"Heartbeat": 100, "MeterValues": 320, "other": 300}  # CPU of the whole service in one process, storing included
-BYTES = {"message": 400, "sample": 1_250, "journal": 150}  # of a row with its indexes, ten values in a sample
+US = {"Heartbeat": 55, "MeterValues": 210, "other": 150}  # CPU of the whole service in one process, storing included
+US_AN_END = 9_000  # of a charge: its bill, and Session and CDR at the partner that pays
+US_AN_UPDATE = 4_000  # of a Session at its partner, as it charges
+BYTES = {"message": 500, "sample": 1_600, "journal": 300}  # of a row with its indexes, ten values in a sample
 
 # Assumed.
 HEARTBEAT_S = 300
@@ -42,7 +44,8 @@ def figures(chargers: int, load: Load) -> Iterator[tuple[str, str]]:
     beats = chargers / HEARTBEAT_S
     samples = chargers * load.charging / load.sample_s
     others = chargers * load.charges_a_day * FRAMES_A_CHARGE / DAY_S
-    cores = (beats * US["Heartbeat"] + samples * US["MeterValues"] + others * US["other"]) / 1e6
+    ends = chargers * load.charges_a_day / DAY_S
+    said = beats * US["Heartbeat"] + samples * US["MeterValues"] + others * US["other"]
     messages = beats + samples + others
     facts = samples + others
     bytes_a_day = (2 * messages * BYTES["message"] + samples * BYTES["sample"] + facts * BYTES["journal"]) * DAY_S
@@ -53,11 +56,12 @@ def figures(chargers: int, load: Load) -> Iterator[tuple[str, str]]:
     yield "frames a second in a storm of one minute", f"{chargers * STORM_FRAMES / STORM_S:,.0f}"
     yield "gateways, at 10,000 each", f"{gateways:,}"
     yield "their memory", f"{(chargers * KB_A_CHARGER / 1024 + gateways * MB_A_PROCESS) / 1024:,.1f} GB"
-    yield "cores busy, in one process", f"{cores:,.1f}"
+    yield "cores busy with what they say, in one process", f"{said / 1e6:,.1f}"
     yield "rows written a second", f"{2 * messages + samples + facts:,.0f}"
     yield "stored a day, with the message log", f"{bytes_a_day / 1e9:,.0f} GB"
-    yield "CDRs a second", f"{chargers * load.charges_a_day / DAY_S:,.1f}"
+    yield "CDRs a second, if all charge with partners' cards", f"{ends:,.1f}"
     yield "updates of sessions to partners a second, at most", f"{samples:,.0f}"
+    yield "cores busy with these two, at most", f"{(ends * US_AN_END + samples * US_AN_UPDATE) / 1e6:,.1f}"
 
 
 def markdown() -> str:
