@@ -15,7 +15,7 @@ from csms.bulk import copy
 from csms.bus import LoggedFrame
 from csms.models import Message, Transaction
 from csms.models.message_log import BAD, BEGINS, LAST_LETTER, NAMED, OUTWARD, UNPAIRED
-from csms.months import month_of
+from csms.months import month_of, months_later
 
 ID_EPOCH_US = 1_577_836_800_000_000  # 2020-01-01; 52 bits of microseconds last until 2162
 RANDOM_BITS = 11
@@ -402,6 +402,12 @@ def _written(query: Select[Any], wanted: Wanted) -> Select[Any]:
     return query
 
 
+def _in_whole_months(wanted: Wanted) -> Wanted:
+    since = None if wanted.since is None else month_of(wanted.since - EARLY) + EARLY
+    until = None if wanted.until is None else months_later(month_of(wanted.until + WRITTEN_WITHIN)) - WRITTEN_WITHIN
+    return Wanted(since=since, until=until)
+
+
 def _exchanges(
     connection: Connection, wanted: Wanted | None, hits: Sequence[Entry]
 ) -> Iterator[tuple[Entry, Exchange | None]]:
@@ -438,11 +444,14 @@ def _in_order(chosen: Mapping[int, Exchange]) -> list[Exchange]:
 
 def _spellings(connection: Connection, wanted: Wanted, action: str) -> Sequence[str]:
     """As the log spells it then. Each action there ever was is one probe of an index, and there are few; within a span of
-    time it would be a walk over all that the last one did before."""
+    time it would be a walk over all that the last one did before. Where the log lies in months, those that are meant are
+    asked, each whole."""
     log = Message.__table__.c
     same, found = action.casefold(), [action]
     last: str | None = ""
     actions = select(log.action).where(BEGINS).order_by(log.action).limit(1)
+    if connection.dialect.name != "sqlite":
+        actions = _written(actions, _in_whole_months(wanted))
     for _ in range(ACTIONS_AT_MOST):
         last = connection.execute(actions.where(log.action > last)).scalar()
         if last is None:
